@@ -1,0 +1,168 @@
+// Package api is the daemon's HTTP interface as Go: the wire types, the error
+// codes and the client. The command line and the TUI have no other way in.
+package api
+
+import (
+	"time"
+
+	"cove/config"
+	"cove/runtime/lifecycle"
+)
+
+// Version of the HTTP interface, the first element of every path.
+const Version = "v1"
+
+// StreamProtocol is the Upgrade token of exec and attach: after the 101 the
+// connection carries frames (package frame) in both directions.
+const StreamProtocol = "cove-stream/1"
+
+// Sandbox is one sandbox as clients see it.
+type Sandbox struct {
+	ID      string              `json:"id"`
+	Name    string              `json:"name"`
+	State   lifecycle.State     `json:"state"`
+	Desired lifecycle.State     `json:"desired"`
+	Reason  *lifecycle.Reason   `json:"reason,omitempty"`
+	Op      lifecycle.Operation `json:"op,omitempty"` // the operation under way
+	Owner   int                 `json:"owner"`        // uid
+	Profile string              `json:"profile,omitempty"`
+	Image   string              `json:"image"`
+	Labels  map[string]string   `json:"labels,omitempty"`
+	Created time.Time           `json:"created"`
+	Started *time.Time          `json:"started,omitempty"`
+	Stopped *time.Time          `json:"stopped,omitempty"`
+	// Warnings are what this host does not enforce, in words.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Detail is a sandbox with the resolved description it was made from, and
+// what is known of it while it runs.
+type Detail struct {
+	Sandbox
+	Spec    config.Spec `json:"spec"`
+	Running *Running    `json:"running,omitempty"`
+}
+
+// Running is what exists of a sandbox only while it runs.
+type Running struct {
+	Pid      int       `json:"pid"`      // PID 1's pid on the host
+	UIDBase  uint32    `json:"uid_base"` // the host uid that is root inside
+	Cgroup   string    `json:"cgroup"`
+	Sessions []Session `json:"sessions,omitempty"`
+}
+
+// Session is one terminal session of a sandbox.
+type Session struct {
+	Name     string    `json:"name"`
+	Command  []string  `json:"command"`
+	Cols     int       `json:"cols"`
+	Rows     int       `json:"rows"`
+	Clients  int       `json:"clients"`
+	Created  time.Time `json:"created"`
+	Activity time.Time `json:"activity"`
+}
+
+// CreateRequest makes a sandbox: POST /v1/sandboxes.
+type CreateRequest struct {
+	// Name is made up by the daemon when empty.
+	Name string      `json:"name,omitempty"`
+	Spec config.Spec `json:"spec"`
+	// Secrets are the values of the spec's variables with From "env", read
+	// from the caller's environment. They are kept in no file.
+	Secrets map[string]string `json:"secrets,omitempty"`
+}
+
+// StartRequest starts a sandbox: POST /v1/sandboxes/{ref}/start (and restart).
+type StartRequest struct {
+	Secrets map[string]string `json:"secrets,omitempty"`
+	StopRequest
+}
+
+// StopRequest stops a sandbox: POST /v1/sandboxes/{ref}/stop.
+type StopRequest struct {
+	// Force kills at once, without asking the programs inside to end.
+	Force bool `json:"force,omitempty"`
+}
+
+// ExecRequest runs a program: POST /v1/sandboxes/{ref}/exec, upgraded to
+// [StreamProtocol].
+type ExecRequest struct {
+	Argv []string          `json:"argv"`
+	Env  map[string]string `json:"env,omitempty"`
+	Dir  string            `json:"dir,omitempty"`  // default: the spec's workdir
+	User string            `json:"user,omitempty"` // default: the spec's user
+	// Stdin says that the caller will send standard input; without it the
+	// program reads /dev/null.
+	Stdin bool `json:"stdin,omitempty"`
+	// TTY gives the program a terminal of its own of Cols x Rows; its
+	// stderr is then part of stdout.
+	TTY     bool            `json:"tty,omitempty"`
+	Cols    int             `json:"cols,omitempty"`
+	Rows    int             `json:"rows,omitempty"`
+	Term    string          `json:"term,omitempty"`    // TERM of the caller
+	Timeout config.Duration `json:"timeout,omitempty"` // 0: none
+}
+
+// AttachRequest joins or makes a terminal session that outlives its clients:
+// POST /v1/sandboxes/{ref}/attach, upgraded to [StreamProtocol].
+type AttachRequest struct {
+	Session string   `json:"session,omitempty"` // default "main"
+	Argv    []string `json:"argv,omitempty"`    // of a new session; default: the spec's shell
+	Cols    int      `json:"cols"`
+	Rows    int      `json:"rows"`
+	Term    string   `json:"term,omitempty"`
+}
+
+// DaemonStatus is GET /v1/version.
+type DaemonStatus struct {
+	Pid       int       `json:"pid"`
+	Version   string    `json:"version"`
+	Socket    string    `json:"socket"`
+	StateDir  string    `json:"state_dir"`
+	Inst      string    `json:"inst"`
+	Started   time.Time `json:"started"`
+	Sandboxes int       `json:"sandboxes"`
+	// Warnings are what this host lacks or does not enforce, in words.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// EventType is the type of an [Event].
+type EventType string
+
+// The types of events.
+const (
+	// EventSnapshot is the first event of a subscription whose cursor the
+	// daemon does not know: all sandboxes the caller may see.
+	EventSnapshot EventType = "snapshot"
+	// EventSandbox says that a sandbox is new or changed; it carries the
+	// whole of it.
+	EventSandbox EventType = "sandbox"
+	// EventRemoved says that a sandbox is gone.
+	EventRemoved EventType = "removed"
+	// EventPing is sent every few seconds when nothing happens, so that a
+	// client can tell a quiet daemon from a dead one. It has no sequence number.
+	EventPing EventType = "ping"
+)
+
+// Cursor is a place in the event journal. A client that reconnects with the
+// last cursor it saw misses nothing.
+type Cursor struct {
+	Epoch string `json:"epoch"`
+	Seq   uint64 `json:"seq"`
+}
+
+// Event is one line of GET /v1/events (NDJSON). Query: since=EPOCH:SEQ, and
+// follow=0 to end after what is known now.
+type Event struct {
+	Type EventType `json:"type"`
+	Cursor
+	Time      time.Time `json:"time"`
+	Sandbox   *Sandbox  `json:"sandbox,omitempty"`   // sandbox, removed (its last state)
+	Sandboxes []Sandbox `json:"sandboxes,omitempty"` // snapshot
+}
+
+// Leak is one thing of this instance's that no sandbox accounts for.
+type Leak struct {
+	Kind string `json:"kind"` // mount, cgroup, process, veth, nft, loop, directory, lease, socket
+	What string `json:"what"`
+}

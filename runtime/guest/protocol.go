@@ -1,0 +1,109 @@
+// Package guest is the protocol between the daemon and cove-init, PID 1 of a
+// sandbox, and the daemon's client of it.
+//
+// One unix stream connection carries one request. The guest speaks first, with
+// a [Hello]; the daemon answers with a [Request]; what follows depends on the
+// request. All that the guest says is hostile to the daemon: frames are capped
+// by package frame, every string below by a limit, every wait by a timeout; no
+// path it names is opened on the host and no file descriptor is taken from it.
+package guest
+
+import "time"
+
+// ProtocolVersion is the version that this build speaks; it also speaks the
+// one before, so that a daemon can be upgraded over living sandboxes.
+const ProtocolVersion = 1
+
+// ListenFD is the file descriptor on which cove-init finds its listener.
+const ListenFD = 3
+
+// InitPath is where the cove-init program is mounted, read-only, in a sandbox.
+const InitPath = "/run/cove/init"
+
+// Limits of what one request may ask.
+const (
+	MaxArgs     = 4096
+	MaxRequest  = 64 << 10 // bytes of JSON: one frame
+	MaxSessions = 64
+	MaxName     = 64
+)
+
+// Hello is the guest's first frame on every connection.
+type Hello struct {
+	Version int `json:"version"`
+	// Ready is false until a Configure request has been carried out; only
+	// Configure and Ping are served before.
+	Ready bool   `json:"ready"`
+	Boot  string `json:"boot"` // random per life of PID 1: tells a restarted sandbox from the same one
+}
+
+// Kind is what a request asks for.
+type Kind string
+
+// The kinds of requests.
+const (
+	// Ping is answered with a Reply: liveness.
+	Ping Kind = "ping"
+	// Configure is sent once, after start: what later requests default to.
+	// Answered with a Reply.
+	Configure Kind = "configure"
+	// Exec runs a program. Answered with Started (or Exit with an Error),
+	// then Stdout, Stderr and Ack frames, then Exit. The daemon sends
+	// Stdin, Resize and Signal frames. When the connection is lost the
+	// program gets SIGHUP and its output is read and thrown away.
+	Exec Kind = "exec"
+	// Attach joins or makes a session. Answered with Started, then a
+	// redraw and the live stream as Stdout frames; Exit when the session's
+	// program ends. Losing the connection only detaches.
+	Attach Kind = "attach"
+	// Sessions is answered with a Reply that lists them.
+	Sessions Kind = "sessions"
+	// Shutdown asks everything inside to end: SIGHUP (and SIGCONT) to the
+	// terminals' process groups, SIGTERM to the rest, SIGKILL after
+	// Timeout. Answered with a Reply when nothing is left, then PID 1
+	// exits with status 0.
+	Shutdown Kind = "shutdown"
+)
+
+// Request is the daemon's first frame on a connection. Fields that a kind does
+// not name are zero.
+type Request struct {
+	Version int  `json:"version"`
+	Kind    Kind `json:"kind"`
+
+	// Configure
+	Hostname string `json:"hostname,omitempty"`
+	// Defaults of Exec and Attach: environment, working directory (made
+	// when it does not exist, owned by User), user, shell.
+	Env   map[string]string `json:"env,omitempty"` // Exec: over the defaults
+	Dir   string            `json:"dir,omitempty"`
+	User  string            `json:"user,omitempty"`
+	Shell []string          `json:"shell,omitempty"`
+
+	// Exec, Attach
+	Argv    []string      `json:"argv,omitempty"`
+	Stdin   bool          `json:"stdin,omitempty"`
+	TTY     bool          `json:"tty,omitempty"`
+	Cols    int           `json:"cols,omitempty"`
+	Rows    int           `json:"rows,omitempty"`
+	Term    string        `json:"term,omitempty"`
+	Session string        `json:"session,omitempty"`
+	Timeout time.Duration `json:"timeout,omitempty"` // Exec, Shutdown; nanoseconds
+}
+
+// Reply answers Ping, Configure, Sessions and Shutdown.
+type Reply struct {
+	Error    string        `json:"error,omitempty"`
+	Sessions []SessionInfo `json:"sessions,omitempty"`
+}
+
+// SessionInfo is one terminal session.
+type SessionInfo struct {
+	Name     string    `json:"name"`
+	Command  []string  `json:"command"`
+	Cols     int       `json:"cols"`
+	Rows     int       `json:"rows"`
+	Clients  int       `json:"clients"`
+	Created  time.Time `json:"created"`
+	Activity time.Time `json:"activity"`
+}

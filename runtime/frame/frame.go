@@ -30,8 +30,12 @@ const (
 	Started Type = 17 // JSON Started: the program or session runs
 )
 
-// MaxPayload is the largest payload of one frame, in bytes.
-const MaxPayload = 64 << 10
+// MaxPayload is the largest payload of one frame, in bytes: room for a request
+// with a long command line. Data frames stay at or below [Chunk].
+const MaxPayload = 1 << 20
+
+// Chunk is how many bytes of stdin or output a sender puts into one frame.
+const Chunk = 32 << 10
 
 // StdinWindow is how many bytes of stdin a sender may have in flight before
 // the first [Ack]; each Ack returns credit for bytes the program has taken.
@@ -75,7 +79,6 @@ func (r *Reader) Next() (Type, []byte, error) {
 		return 0, nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, n)
 	}
 	if cap(r.buf) < int(n) {
-		// Grown to what arrives, not to what is announced twice over.
 		r.buf = make([]byte, n)
 	}
 	r.buf = r.buf[:n]

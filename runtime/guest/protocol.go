@@ -8,7 +8,11 @@
 // path it names is opened on the host and no file descriptor is taken from it.
 package guest
 
-import "time"
+import (
+	"time"
+
+	"cove/runtime/frame"
+)
 
 // ProtocolVersion is the version that this build speaks; it also speaks the
 // one before, so that a daemon can be upgraded over living sandboxes.
@@ -23,7 +27,7 @@ const InitPath = "/run/cove/init"
 // Limits of what one request may ask.
 const (
 	MaxArgs     = 4096
-	MaxRequest  = 64 << 10 // bytes of JSON: one frame
+	MaxRequest  = frame.MaxPayload // bytes of JSON: one frame
 	MaxSessions = 64
 	MaxName     = 64
 )

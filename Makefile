@@ -1,0 +1,78 @@
+# cove: two targets are the whole set-up, `make run` and `make test`.
+# Everything a fresh Debian machine with Go lacks, `make deps` installs.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+PREFIX   ?= /usr/local
+BIN      := bin
+GO       ?= $(shell command -v go || echo /usr/local/go/bin/go)
+SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+ROUNDS   ?= 10
+
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+
+# Package and the file that proves it is there.
+BUILD_DEPS := gcc:/usr/bin/gcc pkg-config:/usr/bin/pkg-config libseccomp-dev:/usr/include/seccomp.h libc6-dev:/usr/include/stdio.h
+TEST_DEPS  := python3:/usr/bin/python3 python3-venv:/usr/share/doc/python3-venv sudo:/usr/bin/sudo util-linux:/usr/bin/setpriv \
+              tmux:/usr/bin/tmux less:/usr/bin/less htop:/usr/bin/htop vim-tiny:/usr/bin/vim.tiny e2fsprogs:/sbin/mkfs.ext4 git:/usr/bin/git
+
+.PHONY: all run build test soak lint bench install deps test-deps clean
+
+all: build
+
+run: build ## build what is needed and open the TUI
+	$(SUDO) $(abspath $(BIN))/cove
+
+build: $(BIN)/cove $(BIN)/cove-init $(BIN)/runc
+
+# Go knows best what is stale; runc changes only with go.mod.
+.PHONY: $(BIN)/cove $(BIN)/cove-init
+$(BIN)/cove: | deps
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/cove
+
+$(BIN)/cove-init: | deps
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/cove-init
+
+$(BIN)/runc: go.mod | deps
+	CGO_ENABLED=1 $(GO) build -trimpath -tags 'seccomp netgo osusergo' \
+		-ldflags '-s -w -extldflags -static' -o $@ github.com/opencontainers/runc
+	@touch $@
+
+deps:
+	@$(call install_missing,$(BUILD_DEPS))
+
+test-deps:
+	@$(call install_missing,$(TEST_DEPS))
+
+define install_missing
+missing=; for d in $(1); do [ -e "$${d#*:}" ] || missing="$$missing $${d%%:*}"; done; \
+if [ -n "$$missing" ]; then \
+	echo "installing:$$missing"; \
+	$(SUDO) apt-get update -qq && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+fi
+endef
+
+test: build test-deps ## the whole suite, as root: real sandboxes, real runc
+	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=$(ROUNDS) $(GO) test -timeout 11m ./...
+
+soak: build test-deps ## the long rounds: kill -9 of the daemon, attach and detach
+	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=200 $(GO) test -count=1 -timeout 60m -v -run 'Soak|KillRounds' ./cmd/cove
+
+bench: build test-deps ## create, exec, stop and delete against runc itself, as ratios of one run
+	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m -run '^$$' -bench Budget -benchtime 30x ./cmd/cove
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'not gofmt-ed'; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) build -modfile=.ci/tools/go.mod -o $(BIN)/tools/ tool
+	$(BIN)/tools/golangci-lint run ./...
+
+install: build
+	$(SUDO) install -D -m 0755 $(BIN)/cove $(DESTDIR)$(PREFIX)/bin/cove
+	$(SUDO) install -D -m 0755 $(BIN)/cove-init $(DESTDIR)$(PREFIX)/libexec/cove/cove-init
+	$(SUDO) install -D -m 0755 $(BIN)/runc $(DESTDIR)$(PREFIX)/libexec/cove/runc
+	$(SUDO) install -D -m 0644 assets/cove.service $(DESTDIR)/etc/systemd/system/cove.service
+
+clean:
+	rm -rf $(BIN)

@@ -1,0 +1,196 @@
+// Package doctor looks at the machine: what of it an instance has taken and no
+// sandbox accounts for (the leak audit), and what the kernel lets cove do (the
+// checks, found out by doing).
+package doctor
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Leak is one thing of an instance's that no sandbox accounts for.
+type Leak struct {
+	Kind string // mount, cgroup, container, process, veth, loop, directory, lease, name
+	What string
+}
+
+// Facts are what an audit knows before it looks: what should be there.
+type Facts struct {
+	Inst             string
+	StateDir, RunDir string
+	// Sandboxes are the ids that exist, Running those of them whose
+	// processes may run.
+	Sandboxes, Running map[string]bool
+	// Cgroups, Containers and Leases (by first uid) are what the drivers list.
+	Cgroups, Containers []string
+	Leases              map[uint32]string
+	// Names are the links of the name directory.
+	Names map[string]string
+}
+
+// Audit compares what is there with what should be. It needs root to see all
+// mounts and processes; what it cannot read is an error, never "no leak".
+func Audit(f Facts) ([]Leak, error) {
+	var leaks []Leak
+	add := func(kind, format string, a ...any) {
+		leaks = append(leaks, Leak{Kind: kind, What: fmt.Sprintf(format, a...)})
+	}
+	for _, id := range f.Cgroups {
+		if !f.Running[id] {
+			add("cgroup", "cove-%s/%s", f.Inst, id)
+		}
+	}
+	for _, id := range f.Containers {
+		if !f.Running[id] {
+			add("container", "%s", id)
+		}
+	}
+	for base, id := range f.Leases {
+		if !f.Running[id] {
+			add("lease", "uids from %d for %s", base, id)
+		}
+	}
+	for name, id := range f.Names {
+		if !f.Sandboxes[id] {
+			add("name", "%s -> %s", name, id)
+		}
+	}
+	for _, look := range []func(Facts, func(string, string, ...any)) error{directories, mounts, processes, links, loops} {
+		if err := look(f, add); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(leaks, func(a, b Leak) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.What, b.What)) })
+	return slices.Compact(leaks), nil
+}
+
+// directories looks for directories of sandboxes that do not exist or do not run.
+func directories(f Facts, add func(string, string, ...any)) error {
+	for _, d := range []struct {
+		path  string
+		known map[string]bool
+	}{
+		{filepath.Join(f.StateDir, "sandboxes"), f.Sandboxes},
+		{filepath.Join(f.StateDir, "trash"), nil},
+		{filepath.Join(f.RunDir, "sandboxes"), f.Running},
+		{filepath.Join(f.RunDir, "runc"), f.Running},
+	} {
+		entries, err := os.ReadDir(d.path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("read %s: %w", d.path, err)
+		}
+		for _, e := range entries {
+			if !d.known[e.Name()] {
+				add("directory", "%s", filepath.Join(d.path, e.Name()))
+			}
+		}
+	}
+	return nil
+}
+
+// mounts looks in the machine's first mount namespace, where nothing of ours
+// may ever be, and in this one, for mounts below our directories.
+func mounts(f Facts, add func(string, string, ...any)) error {
+	for _, file := range []string{"/proc/1/mountinfo", "/proc/self/mountinfo"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("read the mounts: %w", err)
+		}
+		for line := range strings.Lines(string(data)) {
+			fields := strings.Fields(line)
+			if len(fields) < 5 {
+				continue
+			}
+			target := unescape(fields[4])
+			for _, dir := range []string{filepath.Join(f.RunDir, "sandboxes"), filepath.Join(f.StateDir, "sandboxes"), filepath.Join(f.StateDir, "layers")} {
+				if strings.HasPrefix(target, dir+"/") {
+					add("mount", "%s", target)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// unescape undoes the octal escapes of mountinfo (proc_pid_mountinfo(5)).
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// processes looks for processes in control groups of sandboxes that do not run.
+func processes(f Facts, add func(string, string, ...any)) error {
+	files, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		return fmt.Errorf("list the processes: %w", err)
+	}
+	ours := "/cove-" + f.Inst + "/"
+	for _, file := range files {
+		h, err := os.Open(file)
+		if err != nil {
+			continue // it has ended
+		}
+		scan := bufio.NewScanner(h)
+		for scan.Scan() {
+			_, rest, ok := strings.Cut(scan.Text(), ours)
+			if !ok {
+				continue
+			}
+			id, _, _ := strings.Cut(rest, "/")
+			if !f.Running[id] {
+				add("process", "pid %s of sandbox %s", filepath.Base(filepath.Dir(file)), id)
+				break
+			}
+		}
+		_ = h.Close()
+	}
+	return nil
+}
+
+// links looks for network interfaces named after the instance.
+func links(f Facts, add func(string, string, ...any)) error {
+	found, err := filepath.Glob("/sys/class/net/cv" + f.Inst + "-*")
+	if err != nil {
+		return fmt.Errorf("list the network interfaces: %w", err)
+	}
+	for _, l := range found {
+		add("veth", "%s", filepath.Base(l))
+	}
+	return nil
+}
+
+// loops looks for loop devices on files below the state directory.
+func loops(f Facts, add func(string, string, ...any)) error {
+	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return fmt.Errorf("list the loop devices: %w", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // detached in between
+		}
+		backing := strings.TrimSuffix(strings.TrimSpace(string(data)), " (deleted)")
+		if strings.HasPrefix(backing, f.StateDir+"/") {
+			add("loop", "%s on %s", filepath.Base(filepath.Dir(filepath.Dir(file))), backing)
+		}
+	}
+	return nil
+}

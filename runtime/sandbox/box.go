@@ -1,0 +1,62 @@
+package sandbox
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"cove/runtime/lifecycle"
+)
+
+// box is one sandbox in memory. Its fields are guarded by mu; only the
+// operation that holds the box (op) changes what belongs to running it.
+type box struct {
+	id string
+
+	mu     sync.Mutex
+	rec    record
+	state  lifecycle.State
+	reason lifecycle.Reason
+	run    *running
+	proc   Process
+	op     *operation
+	gone   bool // deleted: lookups no longer find it
+	ooms   uint64
+
+	watch *watch // ends when proc has ended
+}
+
+// watch is the goroutine that waits for PID 1 to end.
+type watch struct {
+	cancel context.CancelFunc
+	exited chan struct{} // closed when PID 1 has ended; exit is then set
+	exit   Exit
+}
+
+// info returns a copy for callers. The caller holds b.mu.
+func (b *box) info() Info {
+	i := Info{
+		ID: b.id, Name: b.rec.Name, Owner: b.rec.Owner, State: b.state, Desired: b.rec.Desired,
+		Reason: b.reason, Spec: b.rec.Spec, Created: b.rec.Created, Started: b.rec.Started, Stopped: b.rec.Stopped,
+	}
+	if b.op != nil {
+		i.Op = b.op.op
+	}
+	if b.run != nil {
+		i.Pid, i.UIDBase, i.Cgroup = b.run.Pid, b.run.UIDBase, b.run.Cgroup
+		i.Warnings = slices.Clone(b.run.Warnings)
+	}
+	return i
+}
+
+func (b *box) snapshot() Info {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.info()
+}
+
+func (b *box) record() record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rec
+}

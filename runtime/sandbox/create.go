@@ -1,0 +1,272 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"cove/config"
+	"cove/runtime/guest"
+	"cove/runtime/lifecycle"
+	"cove/runtime/store"
+)
+
+// Create makes a sandbox from spec and starts it. An empty name is made up.
+// It fails with an *[InvalidError], with [ErrExists] when the name is taken,
+// with [ErrCanceled] when a delete came in between; nothing of it is left
+// then. When a setup step fails the sandbox stays, in the state error.
+func (m *Manager) Create(ctx context.Context, c Caller, name string, spec config.Spec, secrets map[string]string) (Info, error) {
+	if err := validate(name, spec); err != nil {
+		return Info{}, err
+	}
+	if err := checkSecrets(spec, secrets); err != nil {
+		return Info{}, err
+	}
+	b, err := m.reserve(c, name, spec)
+	if err != nil {
+		return Info{}, err
+	}
+	o := b.op
+	m.wg.Go(func() { o.run(func(o *operation) error { return m.create(o, secrets) }) })
+	select {
+	case <-o.done:
+		return b.snapshot(), o.err
+	case <-ctx.Done():
+		return b.snapshot(), context.Cause(ctx)
+	}
+}
+
+func validate(name string, spec config.Spec) error {
+	if name != "" {
+		if err := config.ValidName(name); err != nil {
+			return &InvalidError{Problems: []config.Problem{{Key: "name", Message: err.Error()}}}
+		}
+	}
+	if p := spec.Validate(); len(p) > 0 {
+		return &InvalidError{Problems: p}
+	}
+	if p := config.Unenforced(spec); len(p) > 0 {
+		return &InvalidError{Problems: p, Unsupported: true}
+	}
+	return nil
+}
+
+// checkSecrets names what the caller must bring along and did not, and refuses
+// what the spec does not ask for.
+func checkSecrets(spec config.Spec, secrets map[string]string) error {
+	var problems []config.Problem
+	for k, v := range spec.Env {
+		if _, ok := secrets[k]; v.From == "env" && !ok {
+			problems = append(problems, config.Problem{Key: "env." + k, Message: "is to come from your environment, and is not set there", Hint: "export " + k + " and try again"})
+		}
+	}
+	for k := range secrets {
+		if spec.Env[k].From != "env" {
+			problems = append(problems, config.Problem{Key: "env." + k, Message: "was sent, but the sandbox's profile does not take it from the environment"})
+		}
+	}
+	if len(problems) > 0 {
+		slices.SortFunc(problems, func(a, b config.Problem) int { return strings.Compare(a.Key, b.Key) })
+		return &InvalidError{Problems: problems}
+	}
+	return nil
+}
+
+// reserve puts a new sandbox into the index, under an id and a name that no
+// other has, with create under way.
+func (m *Manager) reserve(c Caller, name string, spec config.Spec) (*box, error) {
+	var raw [6]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return nil, fmt.Errorf("make an id: %w", err)
+	}
+	id := hex.EncodeToString(raw[:])
+	b := &box{id: id, state: lifecycle.Creating}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx.Err() != nil {
+		return nil, ErrUnavailable
+	}
+	if name == "" {
+		name = m.freeName()
+	}
+	if _, taken := m.names[name]; taken {
+		return nil, fmt.Errorf("%w: %s", ErrExists, name)
+	}
+	if _, taken := m.boxes[id]; taken {
+		return nil, fmt.Errorf("%w: id %s", ErrExists, id)
+	}
+	b.rec = record{
+		Version: recordVersion, ID: id, Name: name, Owner: c.UID, Spec: spec,
+		Desired: lifecycle.Started, Rest: lifecycle.Creating, Created: m.now().UTC(),
+	}
+	b.op = m.newOperation(b, lifecycle.OpCreate)
+	m.boxes[id], m.names[name] = b, id
+	return b, nil
+}
+
+// create is the body of the operation.
+func (m *Manager) create(o *operation, secrets map[string]string) (err error) {
+	b := o.b
+	defer func() {
+		if err != nil && !m.keepFailed(b) {
+			m.discard(b)
+		}
+	}()
+	o.enter(lifecycle.Creating)
+	if err := m.materialize(o); err != nil {
+		return err
+	}
+	if err := m.launch(o, secrets); err != nil {
+		return err
+	}
+	if err := m.setup(o); err != nil {
+		return err
+	}
+	return m.started(o)
+}
+
+// materialize makes the sandbox's directory. The name's link comes first, made
+// exclusively: when the daemon dies in between, a link to nothing is free
+// again. The directory appears whole, by rename.
+func (m *Manager) materialize(o *operation) error {
+	b := o.b
+	rec := b.record()
+	if err := m.links.Take(rec.Name, b.id); err != nil {
+		if errors.Is(err, store.ErrExists) {
+			return fmt.Errorf("%w: %s", ErrExists, rec.Name)
+		}
+		return noSpace(fmt.Errorf("take the name: %w", err))
+	}
+	o.stage("named")
+	fresh := filepath.Join(m.sandboxesDir(), newPrefix+b.id)
+	if err := os.Mkdir(fresh, 0o700); err != nil {
+		return noSpace(fmt.Errorf("make the sandbox's directory: %w", err))
+	}
+	if err := m.opt.Rootfs.Create(fresh); err != nil {
+		return noSpace(fmt.Errorf("make the sandbox's root: %w", err))
+	}
+	if err := writeRecord(fresh, rec, true); err != nil {
+		return noSpace(err)
+	}
+	if err := os.Rename(fresh, m.stateDir(b.id)); err != nil {
+		return noSpace(fmt.Errorf("put the sandbox's directory in place: %w", err))
+	}
+	if err := store.SyncDir(m.sandboxesDir()); err != nil {
+		return noSpace(err)
+	}
+	return o.point("made")
+}
+
+// newPrefix marks a sandbox's directory that is still being made.
+const newPrefix = ".new-"
+
+// setup runs the profile's setup steps, once in the sandbox's life.
+func (m *Manager) setup(o *operation) error {
+	b := o.b
+	rec := b.record()
+	if rec.SetupDone || len(rec.Spec.Setup) == 0 {
+		return nil
+	}
+	for i, step := range rec.Spec.Setup {
+		if err := o.point("setup"); err != nil {
+			return err
+		}
+		var out tail
+		exit, err := m.client(b.id).Run(o.ctx, guest.Request{Kind: guest.Exec, Argv: []string{"/bin/sh", "-c", step}}, nil, &out, &out)
+		switch {
+		case o.ctx.Err() != nil:
+			return context.Cause(o.ctx)
+		case err == nil && exit.Code == 0:
+			continue
+		case err == nil:
+			err = fmt.Errorf("exit status %d: %s", exit.Code, out.lastLine())
+		}
+		err = fmt.Errorf("setup step %d (%s) failed: %w", i+1, step, err)
+		m.failed(o, err)
+		return err
+	}
+	b.mu.Lock()
+	b.rec.SetupDone = true
+	b.mu.Unlock()
+	return nil
+}
+
+// tail keeps the end of what a setup step prints.
+type tail struct{ buf []byte }
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > 2*tailSize {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-tailSize:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) lastLine() string {
+	lines := bytes.Split(bytes.TrimSpace(t.buf), []byte("\n"))
+	// Shown in one line on a terminal: nothing that moves the cursor.
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, string(bytes.ToValidUTF8(lines[len(lines)-1], nil)))
+}
+
+// started makes the end of create and start known: the sandbox runs.
+func (m *Manager) started(o *operation) error {
+	b := o.b
+	b.mu.Lock()
+	b.rec.Desired, b.rec.Rest = lifecycle.Started, lifecycle.Stopped
+	b.rec.Reason, b.reason = lifecycle.Reason{}, lifecycle.Reason{}
+	b.rec.Started = m.now().UTC()
+	rec := b.rec
+	b.mu.Unlock()
+	if err := writeRecord(m.stateDir(b.id), rec, true); err != nil {
+		m.stopNow(b)
+		return noSpace(fmt.Errorf("record the start: %w", err))
+	}
+	o.enter(lifecycle.Started)
+	return nil
+}
+
+// failed leaves the sandbox, stopped, in the state error with its reason.
+func (m *Manager) failed(o *operation, cause error) {
+	b := o.b
+	m.stopNow(b)
+	b.mu.Lock()
+	b.reason = lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: cause.Error()}
+	b.rec.Rest, b.rec.Reason, b.rec.Stopped = lifecycle.Error, b.reason, m.now().UTC()
+	rec := b.rec
+	b.mu.Unlock()
+	if err := writeRecord(m.stateDir(b.id), rec, true); err != nil {
+		m.log.Warn("could not record a failure", "sandbox", b.id, "error", err)
+	}
+	o.enter(lifecycle.Error)
+}
+
+func (m *Manager) keepFailed(b *box) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state == lifecycle.Error
+}
+
+// stopNow ends all processes of the sandbox and gives back what they used.
+func (m *Manager) stopNow(b *box) {
+	b.mu.Lock()
+	var base uint32
+	if b.run != nil {
+		base = b.run.UIDBase
+	}
+	b.mu.Unlock()
+	m.release(b, base)
+}

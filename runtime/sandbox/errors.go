@@ -1,0 +1,48 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+
+	"cove/config"
+	"cove/runtime/lifecycle"
+)
+
+// Errors that a caller decides on; the Manager wraps them.
+var (
+	// ErrNotFound: no such sandbox, or none that the caller may see.
+	ErrNotFound = errors.New("no such sandbox")
+	// ErrExists: the name is taken.
+	ErrExists = errors.New("the name is taken")
+	// ErrCanceled: a delete cancelled the operation.
+	ErrCanceled = errors.New("cancelled because the sandbox is being deleted")
+	// ErrUnavailable: the sandbox, or the daemon that is shutting down, does not answer.
+	ErrUnavailable = errors.New("does not answer")
+	// ErrNoSpace: the host's disk is full.
+	ErrNoSpace = errors.New("no space left on the state directory's disk")
+)
+
+// InvalidError is a request that cannot be right: its spec or its name.
+// Unsupported says that it is valid, but not enforceable here.
+type InvalidError struct {
+	Problems    []config.Problem
+	Unsupported bool
+}
+
+func (e *InvalidError) Error() string {
+	if len(e.Problems) == 0 {
+		return "invalid request"
+	}
+	return e.Problems[0].Error()
+}
+
+// ConflictError is an operation that the table does not allow in this state,
+// or that another one, under way, excludes.
+type ConflictError struct {
+	Name  string
+	Op    lifecycle.Operation // the one under way, or ""
+	State lifecycle.State
+	Why   string
+}
+
+func (e *ConflictError) Error() string { return fmt.Sprintf("%s: %s", e.Name, e.Why) }

@@ -1,0 +1,55 @@
+package sandbox
+
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+
+	"cove/runtime/frame"
+	"cove/runtime/guest"
+	"cove/runtime/lifecycle"
+)
+
+// Guest is the way to PID 1 of one running sandbox.
+type Guest struct {
+	Info   Info
+	Client *guest.Client
+
+	m *Manager
+	b *box
+}
+
+// Guest returns the way into a started sandbox for exec and attach. It fails
+// with [ErrNotFound] and with a *[ConflictError] where the sandbox does not run.
+func (m *Manager) Guest(_ context.Context, c Caller, ref string) (*Guest, error) {
+	b, err := m.find(c, ref)
+	if err != nil {
+		return nil, err
+	}
+	i := b.snapshot()
+	if lifecycle.Check(lifecycle.OpExec, i.State) != lifecycle.Allowed {
+		return nil, &ConflictError{Name: i.Name, Op: i.Op, State: i.State, Why: lifecycle.Why(lifecycle.OpExec, i.State)}
+	}
+	return &Guest{Info: i, Client: m.client(b.id), m: m, b: b}, nil
+}
+
+// Finish completes what PID 1 said of a program's end with what only the host
+// knows: that the kernel killed it for memory.
+func (g *Guest) Finish(s frame.ExitStatus) frame.ExitStatus {
+	if s.Reason == frame.ReasonNone && s.Signal == int(unix.SIGKILL) && g.m.oomKilled(g.b) {
+		s.Reason = frame.ReasonOOM
+	}
+	return s
+}
+
+// Sessions lists the terminal sessions of a sandbox; none when it does not run.
+func (m *Manager) Sessions(ctx context.Context, c Caller, ref string) ([]guest.SessionInfo, error) {
+	b, err := m.find(c, ref)
+	if err != nil {
+		return nil, err
+	}
+	if !b.snapshot().State.Running() {
+		return nil, nil
+	}
+	return m.client(b.id).Sessions(ctx)
+}

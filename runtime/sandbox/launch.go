@@ -1,0 +1,244 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"cove/runtime/guest"
+)
+
+const (
+	// guestTimeout bounds each answer of PID 1. It only has to start and to
+	// read one request; a loaded machine may take a second over it.
+	guestTimeout = 10 * time.Second
+	// releaseTimeout bounds what the kernel may take to end all processes.
+	releaseTimeout = 10 * time.Second
+)
+
+// launch brings a stopped sandbox's processes into being: when it returns nil
+// PID 1 runs, is watched, and knows who it is. On failure all that was taken
+// is given back.
+func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
+	b := o.b
+	rec := b.record()
+	var undo undo
+	defer func() {
+		if err != nil {
+			undo.run()
+		}
+	}()
+	run := running{Boot: m.opt.BootID, Phase: phaseLaunching, Cgroup: m.opt.Cgroups.OCIPath(b.id), Warnings: m.opt.Cgroups.Warnings(rec.Spec.Resources)}
+	if run.UIDBase, err = m.opt.Leases.Acquire(o.ctx, b.id); err != nil {
+		return fmt.Errorf("lease a range of uids: %w", err)
+	}
+	// From here on release undoes all of it: it takes what it finds.
+	undo.push(func() { m.release(b, run.UIDBase) })
+	if err := writeRunning(m.runDir(b.id), run); err != nil {
+		return noSpace(fmt.Errorf("record the launch: %w", err))
+	}
+	if err := o.point("leased"); err != nil {
+		return err
+	}
+
+	listener, err := m.prepare(o, rec, run)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if err := o.point("prepared"); err != nil {
+		return err
+	}
+	pid, err := m.opt.Runner.Create(o.ctx, b.id, m.bundleDir(b.id), listener)
+	if err != nil {
+		return fmt.Errorf("create the container: %w", err)
+	}
+	if err := m.opt.Runner.AssertUserNS(pid, run.UIDBase); err != nil {
+		return fmt.Errorf("refuse to start: %w", err)
+	}
+	proc, err := m.opt.Runner.Watch(pid, 0)
+	if err != nil {
+		return fmt.Errorf("watch PID 1: %w", err)
+	}
+	run.Pid, run.StartTime = pid, proc.StartTime()
+	m.observe(b, proc)
+	if err := errors.Join(
+		m.opt.Leases.Own(run.UIDBase, run.Pid, run.StartTime),
+		writeRunning(m.runDir(b.id), run),
+	); err != nil {
+		return noSpace(fmt.Errorf("record the container: %w", err))
+	}
+	if err := o.point("created"); err != nil {
+		return err
+	}
+	if err := m.opt.Runner.Start(o.ctx, b.id); err != nil {
+		return fmt.Errorf("start the container: %w", err)
+	}
+	if err := o.point("running"); err != nil {
+		return err
+	}
+	if err := m.configure(o.ctx, rec, secrets); err != nil {
+		return err
+	}
+	// The sandbox keeps its own mount; the daemon's would only hold it busy.
+	if err := m.opt.Rootfs.Unmount(m.target(b.id)); err != nil {
+		return fmt.Errorf("let go of the root: %w", err)
+	}
+	run.Phase, run.Started = phaseStarted, m.now().UTC()
+	if err := writeRunning(m.runDir(b.id), run); err != nil {
+		return noSpace(fmt.Errorf("record the start: %w", err))
+	}
+	o.stage("configured")
+	b.mu.Lock()
+	b.run, b.ooms = &run, 0
+	b.mu.Unlock()
+	return nil
+}
+
+// prepare mounts the root, writes the bundle and opens the guest's socket, side by side.
+func (m *Manager) prepare(o *operation, rec record, run running) (listener *os.File, err error) {
+	id := rec.ID
+	for _, d := range []string{m.target(id), m.bundleDir(id)} {
+		if err := makeRunDir(d); err != nil {
+			return nil, err
+		}
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		if err := m.opt.Rootfs.Prepare(o.ctx); err != nil {
+			return noSpace(fmt.Errorf("prepare the image: %w", err))
+		}
+		if err := m.opt.Rootfs.Mount(o.ctx, m.stateDir(id), m.target(id), run.UIDBase); err != nil {
+			return noSpace(fmt.Errorf("mount the root: %w", err))
+		}
+		return nil
+	})
+	g.Go(func() error {
+		err := m.opt.Bundler.Write(m.bundleDir(id), BundleInput{
+			ID: id, Hostname: rec.Name, Spec: rec.Spec, Rootfs: m.target(id), UIDBase: run.UIDBase, CgroupPath: run.Cgroup,
+		})
+		if err != nil {
+			return noSpace(fmt.Errorf("write the bundle: %w", err))
+		}
+		listener, err = listenGuest(m.runDir(id))
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		if listener != nil {
+			_ = listener.Close()
+		}
+		return nil, err
+	}
+	return listener, nil
+}
+
+// listenGuest makes the socket on which PID 1 will answer. It is bound beneath
+// the directory's descriptor because paths of sockets end at 108 bytes
+// (unix(7)), and only root may connect.
+func listenGuest(dir string) (*os.File, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the run directory: %w", err)
+	}
+	defer d.Close()
+	if err := unix.Unlinkat(int(d.Fd()), socketFile, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("remove the old socket: %w", err)
+	}
+	path := fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), socketFile)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, noSpace(fmt.Errorf("make the guest's socket: %w", err))
+	}
+	defer l.Close()
+	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, fmt.Errorf("close the guest's socket to others: %w", err)
+	}
+	f, err := l.File()
+	if err != nil {
+		return nil, fmt.Errorf("hand over the guest's socket: %w", err)
+	}
+	return f, nil
+}
+
+// configure tells PID 1 who it is; its answer says that the sandbox works.
+func (m *Manager) configure(ctx context.Context, rec record, secrets map[string]string) error {
+	ctx, cancel := context.WithTimeout(ctx, guestTimeout)
+	defer cancel()
+	env := map[string]string{"COVE_SANDBOX": rec.Name}
+	for k, v := range rec.Spec.Env {
+		if v.From == "" {
+			env[k] = v.Value
+		}
+	}
+	maps.Copy(env, secrets)
+	err := m.client(rec.ID).Configure(ctx, guest.Request{
+		Hostname: rec.Name, Env: env, Dir: rec.Spec.Workdir, User: rec.Spec.User, Shell: rec.Spec.Shell,
+	})
+	if err != nil {
+		return fmt.Errorf("configure PID 1: %w", err)
+	}
+	return nil
+}
+
+func (m *Manager) client(id string) *guest.Client {
+	return guest.NewClient(filepath.Join(m.runDir(id), socketFile))
+}
+
+// release gives back everything that a launch took, whatever part of it there
+// is, except the run directory itself. Errors are logged: there is nobody who
+// could do anything about them, and the next start or audit tries again.
+func (m *Manager) release(b *box, base uint32) {
+	// Not the operation's context: what was taken is given back also when
+	// the operation was cancelled.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), releaseTimeout)
+	defer cancel()
+	b.mu.Lock()
+	proc, w := b.proc, b.watch
+	b.mu.Unlock()
+	if proc != nil {
+		// The kernel ends the whole pid namespace with its PID 1.
+		_ = proc.Kill()
+		select {
+		case <-w.exited:
+		case <-ctx.Done():
+		}
+	}
+	warn := func(what string, err error) {
+		if err != nil {
+			m.log.Warn("could not give back", "sandbox", b.id, "what", what, "error", err)
+		}
+	}
+	warn("processes", m.opt.Cgroups.Kill(ctx, b.id))
+	var g errgroup.Group
+	g.Go(func() error { warn("container", m.opt.Runner.Delete(ctx, b.id)); return nil })
+	g.Go(func() error { warn("root", m.opt.Rootfs.Unmount(m.target(b.id))); return nil })
+	_ = g.Wait()
+	warn("cgroup", m.opt.Cgroups.Remove(ctx, b.id))
+	for _, name := range []string{socketFile, runningFile} {
+		if err := os.Remove(filepath.Join(m.runDir(b.id), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			warn(name, err)
+		}
+	}
+	warn("bundle", os.RemoveAll(m.bundleDir(b.id)))
+	if base != 0 {
+		warn("lease", m.opt.Leases.Release(base))
+	}
+	b.mu.Lock()
+	if b.watch != nil {
+		b.watch.cancel()
+	}
+	if b.proc != nil {
+		_ = b.proc.Close()
+	}
+	b.proc, b.watch, b.run = nil, nil, nil
+	b.mu.Unlock()
+}

@@ -1,0 +1,159 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"cove/config"
+	"cove/runtime/lifecycle"
+)
+
+// Start starts a stopped sandbox; one that is started already is left alone.
+// secrets are the values of the spec's variables that come from the caller.
+func (m *Manager) Start(ctx context.Context, c Caller, ref string, secrets map[string]string) (Info, error) {
+	b, err := m.find(c, ref)
+	if err != nil {
+		return Info{}, err
+	}
+	if i := b.snapshot(); lifecycle.Check(lifecycle.OpStart, i.State) == lifecycle.Allowed {
+		if err := checkSecrets(i.Spec, secrets); err != nil {
+			return i, err
+		}
+	}
+	return m.perform(ctx, b, lifecycle.OpStart, func(o *operation) error { return m.start(o, secrets) })
+}
+
+func (m *Manager) start(o *operation, secrets map[string]string) error {
+	b := o.b
+	o.enter(lifecycle.Starting)
+	err := m.launch(o, secrets)
+	if err == nil {
+		err = m.setup(o)
+	}
+	if err == nil {
+		err = m.started(o)
+	}
+	if err == nil {
+		return nil
+	}
+	if b.snapshot().State == lifecycle.Error {
+		return err // a failed setup step has said so already
+	}
+	m.stopNow(b)
+	if o.from == lifecycle.Stopped || o.ctx.Err() != nil {
+		m.rest(o, lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: "start: " + err.Error()})
+	} else {
+		m.failed(o, err)
+	}
+	return err
+}
+
+// Stop ends what runs inside: politely, and by force when the profile's
+// stop_timeout is over, or at once when force is set. One that is stopped
+// already is left alone. An ephemeral sandbox is gone afterwards.
+func (m *Manager) Stop(ctx context.Context, c Caller, ref string, force bool) (Info, error) {
+	b, err := m.find(c, ref)
+	if err != nil {
+		return Info{}, err
+	}
+	return m.perform(ctx, b, lifecycle.OpStop, func(o *operation) error {
+		o.enter(lifecycle.Stopping)
+		m.shutdown(o, force)
+		return m.finishStop(o, lifecycle.Reason{Kind: lifecycle.ReasonUser})
+	})
+}
+
+// shutdownGrace is what PID 1 may take beyond the stop_timeout it was given.
+const shutdownGrace = time.Second
+
+// shutdown asks PID 1 to end everything. What does not end, release kills.
+func (m *Manager) shutdown(o *operation, force bool) {
+	b := o.b
+	b.mu.Lock()
+	w, timeout := b.watch, time.Duration(b.rec.Spec.Automation.StopTimeout)
+	b.mu.Unlock()
+	if force || w == nil || timeout <= 0 {
+		return
+	}
+	// A delete, and the daemon's own end, cut the waiting short.
+	ctx, cancel := context.WithTimeout(o.ctx, timeout+shutdownGrace)
+	defer cancel()
+	if err := m.client(b.id).Shutdown(ctx, timeout); err != nil {
+		m.log.Debug("PID 1 did not shut down", "sandbox", b.id, "error", err)
+		return
+	}
+	select {
+	case <-w.exited:
+	case <-ctx.Done():
+	}
+}
+
+// finishStop gives everything back and writes down why the sandbox stopped.
+func (m *Manager) finishStop(o *operation, reason lifecycle.Reason) error {
+	b := o.b
+	if o.ctx.Err() != nil && m.ctx.Err() != nil {
+		return ErrUnavailable // the daemon ends; the next one finishes the stop
+	}
+	o.stage("ended")
+	m.stopNow(b)
+	o.stage("released")
+	if b.record().Spec.Automation.AutoDelete == 0 {
+		o.enter(lifecycle.Destroying)
+		return m.discard(b)
+	}
+	return m.rest(o, lifecycle.Stopped, reason)
+}
+
+// rest puts the sandbox into a state in which nothing of it runs.
+func (m *Manager) rest(o *operation, s lifecycle.State, reason lifecycle.Reason) error {
+	b := o.b
+	b.mu.Lock()
+	b.reason = reason
+	b.rec.Rest, b.rec.Reason, b.rec.Stopped = s, reason, m.now().UTC()
+	b.rec.Desired = lifecycle.Stopped
+	rec := b.rec
+	b.mu.Unlock()
+	err := writeRecord(m.stateDir(b.id), rec, true)
+	o.enter(s)
+	if err != nil {
+		return noSpace(fmt.Errorf("record the stop: %w", err))
+	}
+	return nil
+}
+
+// Restart stops the sandbox and starts it again.
+func (m *Manager) Restart(ctx context.Context, c Caller, ref string, secrets map[string]string, force bool) (Info, error) {
+	b, err := m.find(c, ref)
+	if err != nil {
+		return Info{}, err
+	}
+	i := b.snapshot()
+	if err := checkSecrets(i.Spec, secrets); err != nil {
+		return i, err
+	}
+	if config.Duration(i.Spec.Automation.AutoDelete) == 0 && i.State == lifecycle.Started {
+		return i, &ConflictError{Name: i.Name, State: i.State, Why: "it is ephemeral (auto_delete = \"0\"): stopping it deletes it, so it cannot be restarted"}
+	}
+	return m.perform(ctx, b, lifecycle.OpRestart, func(o *operation) error {
+		o.enter(lifecycle.Stopping)
+		m.shutdown(o, force)
+		if o.ctx.Err() != nil && m.ctx.Err() != nil {
+			return ErrUnavailable
+		}
+		o.stage("ended")
+		m.stopNow(b)
+		if err := o.point("released"); err != nil {
+			return m.joinRest(o, err)
+		}
+		o.from = lifecycle.Stopped
+		return m.start(o, secrets)
+	})
+}
+
+func (m *Manager) joinRest(o *operation, err error) error {
+	if rest := m.rest(o, lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonUser}); rest != nil {
+		return rest
+	}
+	return err
+}

@@ -1,0 +1,108 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cove/config"
+	"cove/runtime/lifecycle"
+	"cove/runtime/store"
+)
+
+const (
+	recordVersion = 1
+	recordFile    = "sandbox.json"
+	runningFile   = "running.json"
+	oplogFile     = "oplog"
+	socketFile    = "guest.sock"
+	maxRecord     = 4 << 20
+)
+
+// record is sandbox.json: the truth about one sandbox that survives a reboot.
+type record struct {
+	Version int             `json:"version"`
+	ID      string          `json:"id"`
+	Name    string          `json:"name"`
+	Owner   int             `json:"owner"`
+	Spec    config.Spec     `json:"spec"`
+	Desired lifecycle.State `json:"desired"`
+	// Rest is the state it is in when nothing of it runs.
+	Rest    lifecycle.State  `json:"rest"`
+	Reason  lifecycle.Reason `json:"reason"`
+	Created time.Time        `json:"created"`
+	Started time.Time        `json:"started,omitzero"`
+	Stopped time.Time        `json:"stopped,omitzero"`
+	// SetupDone says that the profile's setup steps have all succeeded.
+	SetupDone bool `json:"setup_done,omitempty"`
+}
+
+// phase is how far a launch has come, for the daemon after a killed one.
+type phase string
+
+const (
+	phaseLaunching phase = "launching" // resources are being taken
+	phaseStarted   phase = "started"   // PID 1 has answered and knows what it is
+)
+
+// running is running.json, on a tmpfs: what exists only while it runs.
+type running struct {
+	Boot      string    `json:"boot"`
+	Phase     phase     `json:"phase"`
+	Pid       int       `json:"pid,omitempty"`
+	StartTime uint64    `json:"starttime,omitempty"` // clock ticks since boot; with Pid names one process for ever
+	UIDBase   uint32    `json:"uid_base"`
+	Cgroup    string    `json:"cgroup"`
+	Started   time.Time `json:"started,omitzero"`
+	Warnings  []string  `json:"warnings,omitempty"`
+}
+
+func readRecord(dir, id string) (record, error) {
+	var r record
+	if err := store.ReadJSON(filepath.Join(dir, recordFile), maxRecord, &r); err != nil {
+		return record{}, err
+	}
+	switch {
+	case r.Version != recordVersion:
+		return record{}, fmt.Errorf("%s has version %d, this cove knows %d", recordFile, r.Version, recordVersion)
+	case r.ID != id:
+		return record{}, fmt.Errorf("%s names another sandbox, %q", recordFile, r.ID)
+	case config.ValidName(r.Name) != nil:
+		return record{}, fmt.Errorf("%s has the invalid name %q", recordFile, r.Name)
+	case r.Rest != lifecycle.Stopped && r.Rest != lifecycle.Error && r.Rest != lifecycle.Creating:
+		return record{}, fmt.Errorf("%s has the state %q", recordFile, r.Rest)
+	}
+	return r, nil
+}
+
+func writeRecord(dir string, r record, sync bool) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", recordFile, err)
+	}
+	return store.Replace(dir, recordFile, append(data, '\n'), sync)
+}
+
+// readRunning returns nil without an error when the sandbox does not run.
+func readRunning(dir string) (*running, error) {
+	var r running
+	err := store.ReadJSON(filepath.Join(dir, runningFile), maxRecord, &r)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
+func writeRunning(dir string, r running) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", runningFile, err)
+	}
+	return store.Replace(dir, runningFile, append(data, '\n'), false)
+}

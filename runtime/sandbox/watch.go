@@ -1,0 +1,84 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"cove/runtime/lifecycle"
+)
+
+// observe begins to wait for the end of PID 1. A death that no operation
+// brought about becomes the sandbox's reason.
+func (m *Manager) observe(b *box, proc Process) {
+	// Not the Manager's context: what ends at Close must still be seen to end.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(m.ctx))
+	w := &watch{cancel: cancel, exited: make(chan struct{})}
+	b.mu.Lock()
+	b.proc, b.watch = proc, w
+	b.mu.Unlock()
+	m.wg.Go(func() {
+		exit, err := proc.Wait(ctx)
+		if err != nil {
+			return // no longer observed: nothing has ended
+		}
+		w.exit = exit
+		close(w.exited)
+		m.died(b, w)
+	})
+}
+
+// died handles the end of PID 1. An operation under way meets it by itself.
+func (m *Manager) died(b *box, w *watch) {
+	b.mu.Lock()
+	if b.gone || b.op != nil || b.watch != w || m.ctx.Err() != nil {
+		b.mu.Unlock()
+		return
+	}
+	o := m.newOperation(b, lifecycle.OpStop)
+	b.op = o
+	b.mu.Unlock()
+	// This goroutine already belongs to the Manager.
+	o.run(func(o *operation) error {
+		o.enter(lifecycle.Stopping)
+		return m.finishStop(o, m.deathReason(b, w.exit))
+	})
+}
+
+// deathReason says why PID 1 ended when nobody asked it to. It must be called
+// before the control group is removed.
+func (m *Manager) deathReason(b *box, exit Exit) lifecycle.Reason {
+	switch {
+	case exit.Signal == int(unix.SIGKILL) && m.oomKilled(b):
+		return lifecycle.Reason{Kind: lifecycle.ReasonOOM}
+	case !exit.Known && m.oomKilled(b):
+		return lifecycle.Reason{Kind: lifecycle.ReasonOOM}
+	case !exit.Known:
+		return lifecycle.Reason{Kind: lifecycle.ReasonCrash}
+	case exit.Signal != 0:
+		return lifecycle.Reason{Kind: lifecycle.ReasonSignal, Signal: signalName(exit.Signal)}
+	}
+	return lifecycle.Reason{Kind: lifecycle.ReasonExited, Code: exit.Code}
+}
+
+// oomKilled tells whether the kernel killed something of the sandbox for
+// memory since the last time this was asked.
+func (m *Manager) oomKilled(b *box) bool {
+	n, err := m.opt.Cgroups.OOMKills(b.id)
+	if err != nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.ooms
+	b.ooms = n
+	return n > before
+}
+
+func signalName(n int) string {
+	if s := unix.SignalName(unix.Signal(n)); len(s) > len("SIG") {
+		return s[len("SIG"):]
+	}
+	return fmt.Sprint(n)
+}

@@ -43,13 +43,15 @@ type Resources struct {
 	// CPU is in cores, fractional.
 	CPU float64 `json:"cpu"`
 	// Memory, Swap, Disk are in bytes. Swap 0 means none may be used.
-	Memory      Size       `json:"memory"`
-	Swap        Size       `json:"swap"`
-	Disk        Size       `json:"disk"`
-	DiskReserve bool       `json:"disk_reserve,omitempty"`
-	Pids        int64      `json:"pids"`
-	GPU         GPURequest `json:"gpu"`
-	GPUShared   bool       `json:"gpu_shared,omitempty"`
+	Memory      Size `json:"memory"`
+	Swap        Size `json:"swap"`
+	Disk        Size `json:"disk"`
+	DiskReserve bool `json:"disk_reserve,omitempty"`
+	// Pids counts processes and threads. The driver has to say "no limit"
+	// to runc as -1: since its version 1.4 a limit of 0 means none at all.
+	Pids      int64      `json:"pids"`
+	GPU       GPURequest `json:"gpu"`
+	GPUShared bool       `json:"gpu_shared,omitempty"`
 	// IORead and IOWrite are in bytes per second.
 	IORead  Size `json:"io_read"`
 	IOWrite Size `json:"io_write"`

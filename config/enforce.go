@@ -1,0 +1,78 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Unenforced lists the keys that have a valid value which this build does not
+// put into effect, nil when all are in effect. A sandbox is never made from a
+// Spec that has any: a limit or rule that is silently ignored is worse than an
+// error. The Spec has passed [Spec.Validate].
+func Unenforced(s Spec) []Problem {
+	var problems []Problem
+	refuse := func(set bool, key, value, hint string) {
+		if set {
+			problems = append(problems, Problem{
+				Key:     key,
+				Message: fmt.Sprintf("this build cannot enforce %s", value),
+				Hint:    hint,
+			})
+		}
+	}
+	const remove = "remove it"
+	refuse(s.Image != "host", "image", quote(s.Image), `only "host" works: this machine's own system`)
+	refuse(s.Runtime != "" && s.Runtime != "runc", "runtime", quote(s.Runtime), `only "runc" works`)
+
+	r := s.Resources
+	const none = `set it to "0"`
+	refuse(r.Disk != 0, "resources.disk", "a disk quota of "+r.Disk.String(), none)
+	refuse(r.DiskReserve, "resources.disk_reserve", "true", "set it to false")
+	refuse(r.GPU.Count != 0, "resources.gpu", strconv.Itoa(r.GPU.Count), "set it to 0")
+	refuse(len(r.GPU.IDs) > 0, "resources.gpu", fmt.Sprintf("a list of %d", len(r.GPU.IDs)), "set it to 0")
+	refuse(r.GPUShared, "resources.gpu_shared", "true", "set it to false")
+	refuse(r.IORead != 0, "resources.io_read", r.IORead.String(), none)
+	refuse(r.IOWrite != 0, "resources.io_write", r.IOWrite.String(), none)
+
+	n := s.Network
+	if !n.BlockAll {
+		problems = append(problems, Problem{
+			Key:     "network.block_all",
+			Message: "only block_all = true can be enforced by this build",
+			Hint:    `set it, or extend "base"`,
+		})
+	}
+	for _, list := range []struct {
+		key     string
+		entries int
+	}{
+		{"network.allow", len(n.Allow)}, {"network.deny", len(n.Deny)}, {"network.domains", len(n.Domains)},
+		{"network.host_ports", len(n.HostPorts)},
+	} {
+		refuse(list.entries > 0, list.key, entries(list.entries), remove)
+	}
+	refuse(n.LAN, "network.lan", "true", "set it to false")
+	refuse(n.Ask, "network.ask", "true", "set it to false")
+
+	refuse(len(s.Ports) > 0, "ports", entries(len(s.Ports)), remove)
+	refuse(len(s.Mounts) > 0, "mounts", entries(len(s.Mounts)), remove)
+	refuse(len(s.Volumes) > 0, "volumes", entries(len(s.Volumes)), remove)
+
+	a := s.Automation
+	refuse(a.AutoStop > 0, "automation.auto_stop", a.AutoStop.String(), none)
+	refuse(a.AutoPause > 0, "automation.auto_pause", a.AutoPause.String(), none)
+	refuse(len(a.PreStop) > 0, "automation.pre_stop", entries(len(a.PreStop)), remove)
+	refuse(a.PreStopTimeout != 0, "automation.pre_stop_timeout", a.PreStopTimeout.String(), remove)
+	refuse(a.AutoArchive != Never, "automation.auto_archive", a.AutoArchive.String(), `set it to "never"`)
+	refuse(a.AutoDelete > 0, "automation.auto_delete", a.AutoDelete.String(), `only "0" (as soon as it stops) and "never" work`)
+	refuse(a.TTL != Never, "automation.ttl", a.TTL.String(), `set it to "never"`)
+	refuse(len(a.Activity) > 0, "automation.activity", entries(len(a.Activity)), remove)
+	return problems
+}
+
+func entries(n int) string {
+	if n == 1 {
+		return "the entry in it"
+	}
+	return fmt.Sprintf("the %d entries in it", n)
+}

@@ -1,0 +1,31 @@
+package rootfs
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+
+	"cove/runtime/mount"
+)
+
+// TestMain runs the tests in a mount namespace of their own, as the daemon
+// does, so that nothing they mount is seen on the host or outlives them.
+func TestMain(m *testing.M) {
+	if os.Getuid() == 0 && os.Getenv("COVE_TEST_PRIVATE") == "" {
+		err := mount.EnterPrivateNamespace()
+		if err == nil {
+			err = syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), "COVE_TEST_PRIVATE=1"))
+		}
+		fmt.Fprintln(os.Stderr, "cannot enter a private mount namespace:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root: roots are mounted for real")
+	}
+}

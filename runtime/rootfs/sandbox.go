@@ -1,0 +1,326 @@
+package rootfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"cove/runtime/mount"
+)
+
+// Paths in a sandbox's directory. Both uppers and both work directories lie
+// below one directory because overlayfs wants them on one mount.
+const (
+	upperRoot = "upper/root"
+	upperUsr  = "upper/usr"
+	workRoot  = "work/root"
+	workUsr   = "work/usr"
+)
+
+// hostName is RFC 1123's label, and dots between labels.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`)
+
+// Create makes the directories that hold a sandbox's changes in sandboxDir,
+// which is made too when it is missing, and writes /etc/hostname and /etc/hosts
+// for hostname ("" leaves the skeleton's). What exists is kept, so it may be
+// called again after a crash, but never while the sandbox is mounted. Owners
+// on disk are those inside: root is 0, whatever range the sandbox runs in.
+func Create(sandboxDir, hostname string) error {
+	if hostname != "" && (len(hostname) > 64 || !hostName.MatchString(hostname)) {
+		return fmt.Errorf("host name %q: must be letters, digits, dashes and dots, at most 64", hostname)
+	}
+	if err := os.MkdirAll(sandboxDir, 0o700); err != nil {
+		return fmt.Errorf("create root: %w", err)
+	}
+	top, err := os.OpenFile(sandboxDir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("create root: %w", err)
+	}
+	defer func() { _ = top.Close() }()
+	for _, d := range []string{"upper", upperRoot, upperUsr, "work", workRoot, workUsr} {
+		if err := makeDir(top, d); err != nil {
+			return fmt.Errorf("create root: %w", err)
+		}
+	}
+	if hostname == "" {
+		return nil
+	}
+	if err := makeDir(top, upperRoot+"/etc"); err != nil {
+		return fmt.Errorf("create root: %w", err)
+	}
+	for name, content := range map[string]string{"hostname": hostname + "\n", "hosts": hostsFile(hostname)} {
+		err := writeNew(top, genFile{upperRoot + "/etc/" + name, 0o644, content}, 0)
+		if err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("create root: %w", err)
+		}
+	}
+	return nil
+}
+
+// makeDir makes a directory below top, 0755 and root's, or keeps the one there.
+func makeDir(top *os.File, rel string) error {
+	parent, err := mount.OpenWithin(top, filepath.Dir(rel), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = parent.Close() }()
+	name := filepath.Base(rel)
+	err = unix.Mkdirat(int(parent.Fd()), name, 0o755)
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	if err != nil {
+		return &os.PathError{Op: "mkdirat", Path: rel, Err: err}
+	}
+	// The umask had a say, and a parent's setgid bit.
+	d, err := mount.OpenWithin(parent, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Chown(0, 0), d.Chmod(0o755), d.Close())
+}
+
+// Mount mounts the sandbox's root at target, a directory below the run
+// directory, which is made with all directories on the way enterable for the
+// ids from base on, as whom the sandbox runs. It takes 1 to 2 ms once the host
+// image is prepared and base's id map is made; before that it prepares.
+// Errors: [ErrDamaged], [ErrMounted], mount.ErrNoIDMap, mount.ErrReadOnly,
+// ctx's. After an error nothing stays mounted.
+func (h *Host) Mount(ctx context.Context, sandboxDir, target string, base uint32) (err error) {
+	if !within(h.opts.RunDir, target) || filepath.Clean(target) == filepath.Clean(h.opts.RunDir) {
+		return fmt.Errorf("mount root: target %q is not below %s", target, h.opts.RunDir)
+	}
+	if err := h.awaitGone(ctx, target); err != nil {
+		return err
+	}
+	id, err := h.opts.IDMaps.Get(ctx, base)
+	if err != nil {
+		return fmt.Errorf("mount root: %w", err)
+	}
+	defer func() { _ = id.Close() }()
+	dir, err := h.makeTarget(target)
+	if err != nil {
+		return fmt.Errorf("mount root: %w", err)
+	}
+	defer func() { _ = dir.Close() }()
+
+	use, err := h.acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("mount root: %w", err)
+	}
+	defer h.layers.RUnlock()
+	if err := h.refer(target, use); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, mount.Unmount(target), h.unrefer(target))
+		}
+	}()
+	if err := h.mountLayers(sandboxDir, dir, use, id); err != nil {
+		return fmt.Errorf("mount root: %w", err)
+	}
+	return nil
+}
+
+// mountLayers makes both overlays and puts them in place.
+func (h *Host) mountLayers(sandboxDir string, target *os.File, use lowers, id *mount.IDMap) (err error) {
+	var trees []*mount.Tree
+	defer func() {
+		for _, t := range trees {
+			err = errors.Join(err, t.Close())
+		}
+	}()
+	clone := func(dir string, readOnly bool) *mount.Tree {
+		if err != nil {
+			return nil
+		}
+		var t *mount.Tree
+		if t, err = mount.Clone(dir, id, readOnly); err == nil {
+			trees = append(trees, t)
+		}
+		return t
+	}
+	changes := clone(sandboxDir, false)
+	skeleton := clone(filepath.Join(h.layerDir, use.skeleton), true)
+	mask := clone(filepath.Join(h.layerDir, use.mask), true)
+	usr := clone(filepath.Join(h.opts.HostRoot, "usr"), true)
+	if err != nil {
+		return err
+	}
+	for _, d := range []string{upperRoot, upperUsr} {
+		f, err := mount.OpenWithin(changes.Dir(), d, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrDamaged, d, err)
+		}
+		_ = f.Close()
+	}
+	root, err := h.mounter.Overlay(mount.Overlay{Lower: []*mount.Tree{skeleton}, Upper: changes, UpperDir: upperRoot, WorkDir: workRoot})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	if err := checkRoot(root.Dir()); err != nil {
+		return err
+	}
+	usrRoot, err := h.mounter.Overlay(mount.Overlay{Lower: []*mount.Tree{mask, usr}, Upper: changes, UpperDir: upperUsr, WorkDir: workUsr})
+	if err != nil {
+		return fmt.Errorf("/usr: %w", err)
+	}
+	defer func() { err = errors.Join(err, usrRoot.Close()) }()
+	if err := root.Attach(target); err != nil {
+		return err
+	}
+	at, err := mount.OpenWithin(root.Dir(), "usr", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("%w: /usr: %w", ErrDamaged, err)
+	}
+	defer func() { _ = at.Close() }()
+	return usrRoot.Attach(at)
+}
+
+// checkRoot refuses a root in which the places where others will mount are not
+// plain directories: a link there could lead a mount elsewhere
+// (CVE-2026-41579).
+func checkRoot(root *os.File) error {
+	for _, d := range []string{"dev", "proc", "sys", "usr", "etc", "run", "tmp"} {
+		f, err := mount.OpenWithin(root, d, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return fmt.Errorf("%w: /%s is not a directory: %w", ErrDamaged, d, err)
+		}
+		_ = f.Close()
+	}
+	return nil
+}
+
+// makeTarget makes and opens the directory at target. What is above the run
+// directory is not ours to change; what is below is made enterable for all.
+func (h *Host) makeTarget(target string) (*os.File, error) {
+	rel, err := filepath.Rel(h.opts.RunDir, target)
+	if err != nil {
+		return nil, fmt.Errorf("target: %w", err)
+	}
+	cur, err := os.OpenFile(h.opts.RunDir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("target: %w", err)
+	}
+	for part := range strings.SplitSeq(rel, "/") {
+		next, err := enterable(cur, part)
+		_ = cur.Close()
+		if err != nil {
+			return nil, fmt.Errorf("target: %w", err)
+		}
+		cur = next
+	}
+	return cur, nil
+}
+
+func enterable(parent *os.File, name string) (*os.File, error) {
+	err := unix.Mkdirat(int(parent.Fd()), name, 0o711)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, &os.PathError{Op: "mkdirat", Path: name, Err: err}
+	}
+	d, err := mount.OpenWithin(parent, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		if errors.Is(err, unix.EXDEV) {
+			return nil, fmt.Errorf("%w: %s", ErrMounted, name)
+		}
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &st); err != nil {
+		_ = d.Close()
+		return nil, fmt.Errorf("stat %s: %w", name, err)
+	}
+	if st.Mode&0o011 != 0o011 {
+		if err := unix.Fchmod(int(d.Fd()), st.Mode&0o7777|0o011); err != nil {
+			_ = d.Close()
+			return nil, fmt.Errorf("open %s for sandboxes: %w", name, err)
+		}
+	}
+	return d, nil
+}
+
+// Unmount takes the root at target away, with everything mounted below it, and
+// removes the directory. It returns as soon as the root is no longer in the
+// tree; what remains, writing the upper's file system to disk (overlayfs does
+// that with its last user, and it may take long), goes on in the background,
+// and a Mount at the same target, and Close, wait for it. Call it after the
+// sandbox's last process is gone: else that process does the writing before it
+// dies. A target that is not mounted or does not exist is no error.
+func (h *Host) Unmount(target string) error {
+	held := hold(target)
+	err := mount.Unmount(target)
+	h.letGo(target, held)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(target); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove mount point: %w", err)
+	}
+	return h.unrefer(target)
+}
+
+// hold opens what is mounted at target, so that unmounting does not end it.
+func hold(target string) []*os.File {
+	var held []*os.File
+	for _, p := range []string{filepath.Join(target, "usr"), target} {
+		if f, err := os.OpenFile(p, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+			held = append(held, f)
+		}
+	}
+	return held
+}
+
+// letGo closes what was held, in the background while the Host is open.
+func (h *Host) letGo(target string, held []*os.File) {
+	key := filepath.Clean(target)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		for _, f := range held {
+			_ = f.Close()
+		}
+		return
+	}
+	before := h.leaving[key]
+	gone := make(chan struct{})
+	h.leaving[key] = gone
+	h.wg.Go(func() {
+		for _, f := range held {
+			_ = f.Close()
+		}
+		if before != nil {
+			<-before
+		}
+		h.mu.Lock()
+		if h.leaving[key] == gone {
+			delete(h.leaving, key)
+		}
+		h.mu.Unlock()
+		close(gone)
+	})
+}
+
+// awaitGone waits until what was unmounted from target has ended: two overlays
+// must not write to one upper.
+func (h *Host) awaitGone(ctx context.Context, target string) error {
+	h.mu.Lock()
+	gone := h.leaving[filepath.Clean(target)]
+	h.mu.Unlock()
+	if gone == nil {
+		return nil
+	}
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -96,9 +96,11 @@ func directories(f Facts, add func(string, string, ...any)) error {
 }
 
 // mounts looks in the machine's first mount namespace, where nothing of ours
-// may ever be, and in this one, for mounts below our directories.
+// may ever be, and in this one, where only roots of running sandboxes may be.
 func mounts(f Facts, add func(string, string, ...any)) error {
+	run := filepath.Join(f.RunDir, "sandboxes")
 	for _, file := range []string{"/proc/1/mountinfo", "/proc/self/mountinfo"} {
+		own := file == "/proc/self/mountinfo"
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("read the mounts: %w", err)
@@ -109,8 +111,10 @@ func mounts(f Facts, add func(string, string, ...any)) error {
 				continue
 			}
 			target := unescape(fields[4])
-			for _, dir := range []string{filepath.Join(f.RunDir, "sandboxes"), filepath.Join(f.StateDir, "sandboxes"), filepath.Join(f.StateDir, "layers")} {
-				if strings.HasPrefix(target, dir+"/") {
+			for _, dir := range []string{run, filepath.Join(f.StateDir, "sandboxes"), filepath.Join(f.StateDir, "layers")} {
+				rest, below := strings.CutPrefix(target, dir+"/")
+				id, _, _ := strings.Cut(rest, "/")
+				if below && !(own && dir == run && f.Running[id]) {
 					add("mount", "%s", target)
 				}
 			}
@@ -154,14 +158,26 @@ func processes(f Facts, add func(string, string, ...any)) error {
 				continue
 			}
 			id, _, _ := strings.Cut(rest, "/")
-			if !f.Running[id] {
-				add("process", "pid %s of sandbox %s", filepath.Base(filepath.Dir(file)), id)
+			if dir := filepath.Dir(file); !f.Running[strings.TrimSuffix(id, " (deleted)")] && !ended(dir) {
+				add("process", "pid %s of sandbox %s", filepath.Base(dir), id)
 				break
 			}
 		}
 		_ = h.Close()
 	}
 	return nil
+}
+
+// ended tells whether a process only waits to be reaped by its parent, which
+// is the machine's init: it holds nothing any more.
+func ended(dir string) bool {
+	data, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return true
+	}
+	// The state follows the name, which may hold anything, in parentheses.
+	i := strings.LastIndex(string(data), ") ")
+	return i >= 0 && i+2 < len(data) && (data[i+2] == 'Z' || data[i+2] == 'X')
 }
 
 // links looks for network interfaces named after the instance.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"cove/runtime/lifecycle"
+	"cove/runtime/runner"
 )
 
 // box is one sandbox in memory. Its fields are guarded by mu; only the
@@ -18,7 +19,7 @@ type box struct {
 	state  lifecycle.State
 	reason lifecycle.Reason
 	run    *running
-	proc   Process
+	proc   *runner.Process
 	op     *operation
 	gone   bool // deleted: lookups no longer find it
 	ooms   uint64
@@ -30,7 +31,7 @@ type box struct {
 type watch struct {
 	cancel context.CancelFunc
 	exited chan struct{} // closed when PID 1 has ended; exit is then set
-	exit   Exit
+	exit   runner.Exit
 }
 
 // info returns a copy for callers. The caller holds b.mu.

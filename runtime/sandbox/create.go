@@ -15,6 +15,7 @@ import (
 	"cove/config"
 	"cove/runtime/guest"
 	"cove/runtime/lifecycle"
+	"cove/runtime/rootfs"
 	"cove/runtime/store"
 )
 
@@ -116,7 +117,7 @@ func (m *Manager) create(o *operation, secrets map[string]string) (err error) {
 	b := o.b
 	defer func() {
 		if err != nil && !m.keepFailed(b) {
-			m.discard(b)
+			err = errors.Join(err, m.discard(b))
 		}
 	}()
 	o.enter(lifecycle.Creating)
@@ -149,7 +150,7 @@ func (m *Manager) materialize(o *operation) error {
 	if err := os.Mkdir(fresh, 0o700); err != nil {
 		return noSpace(fmt.Errorf("make the sandbox's directory: %w", err))
 	}
-	if err := m.opt.Rootfs.Create(fresh); err != nil {
+	if err := rootfs.Create(fresh, rec.Name); err != nil {
 		return noSpace(fmt.Errorf("make the sandbox's root: %w", err))
 	}
 	if err := writeRecord(fresh, rec, true); err != nil {

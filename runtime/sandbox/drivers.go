@@ -7,54 +7,28 @@ import (
 	"cove/config"
 )
 
-// Rootfs makes and removes the roots of sandboxes.
+// Rootfs mounts the roots of sandboxes.
 type Rootfs interface {
-	// Prepare makes the image's lower layers ready; it is quick when they are.
-	Prepare(ctx context.Context) error
-	// Create makes the writable part of a new sandbox in its state directory.
-	Create(dir string) error
-	// Mount mounts the root of the sandbox in dir at target, a directory
-	// that exists, for the user namespace that begins at host uid base.
+	// Mount mounts the root of the sandbox in dir at target, for the user
+	// namespace that begins at host uid base.
 	Mount(ctx context.Context, dir, target string, base uint32) error
-	// Unmount takes away what Mount put at target; nothing there is no error.
+	// Detach takes it out of the daemon's tree of mounts, once the sandbox
+	// has its own.
+	Detach(target string) error
+	// Unmount ends what Mount put at target, once the sandbox's processes
+	// have ended; nothing there is no error.
 	Unmount(target string) error
-	// Remove deletes a sandbox's state directory with all that programs
-	// inside have made of it.
-	Remove(dir string) error
 }
 
 // Runner invokes the OCI runtime.
 type Runner interface {
 	Create(ctx context.Context, id, bundle string, listener *os.File) (pid int, err error)
 	Start(ctx context.Context, id string) error
-	// Delete removes the runtime's record of a container whose processes
+	// Forget removes the runtime's record of a container whose processes
 	// have ended. One that it does not know is no error.
-	Delete(ctx context.Context, id string) error
-	// AssertUserNS fails unless the process runs in a user namespace that
-	// maps 0..65535 to base.. and nothing else.
-	AssertUserNS(pid int, base uint32) error
-	// Watch observes a process that is no child of ours. starttime 0 takes
-	// the process as it is now.
-	Watch(pid int, starttime uint64) (Process, error)
+	Forget(id string) error
 	// List gives the ids of all containers under the runtime's root.
 	List() ([]string, error)
-}
-
-// Process is a process that is no child of the daemon, named safely.
-type Process interface {
-	StartTime() uint64
-	// Wait returns when the process has ended, or with ctx's error.
-	Wait(ctx context.Context) (Exit, error)
-	Kill() error
-	Close() error
-}
-
-// Exit is how a watched process ended. Known is false where the kernel does
-// not tell (before 6.15).
-type Exit struct {
-	Known  bool
-	Code   int
-	Signal int
 }
 
 // Cgroups is this instance's part of the control group hierarchies.

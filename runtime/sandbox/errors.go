@@ -33,7 +33,7 @@ func (e *InvalidError) Error() string {
 	if len(e.Problems) == 0 {
 		return "invalid request"
 	}
-	return e.Problems[0].Error()
+	return e.Problems[0].String()
 }
 
 // ConflictError is an operation that the table does not allow in this state,

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cove/runtime/guest"
+	"cove/runtime/runner"
 )
 
 const (
@@ -61,10 +62,10 @@ func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
 	if err != nil {
 		return fmt.Errorf("create the container: %w", err)
 	}
-	if err := m.opt.Runner.AssertUserNS(pid, run.UIDBase); err != nil {
+	if err := runner.AssertUserNS(pid, run.UIDBase); err != nil {
 		return fmt.Errorf("refuse to start: %w", err)
 	}
-	proc, err := m.opt.Runner.Watch(pid, 0)
+	proc, err := runner.Watch(pid, 0)
 	if err != nil {
 		return fmt.Errorf("watch PID 1: %w", err)
 	}
@@ -88,8 +89,7 @@ func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
 	if err := m.configure(o.ctx, rec, secrets); err != nil {
 		return err
 	}
-	// The sandbox keeps its own mount; the daemon's would only hold it busy.
-	if err := m.opt.Rootfs.Unmount(m.target(b.id)); err != nil {
+	if err := m.opt.Rootfs.Detach(m.target(b.id)); err != nil {
 		return fmt.Errorf("let go of the root: %w", err)
 	}
 	run.Phase, run.Started = phaseStarted, m.now().UTC()
@@ -106,16 +106,11 @@ func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
 // prepare mounts the root, writes the bundle and opens the guest's socket, side by side.
 func (m *Manager) prepare(o *operation, rec record, run running) (listener *os.File, err error) {
 	id := rec.ID
-	for _, d := range []string{m.target(id), m.bundleDir(id)} {
-		if err := makeRunDir(d); err != nil {
-			return nil, err
-		}
+	if err := makeRunDir(m.bundleDir(id)); err != nil {
+		return nil, err
 	}
 	var g errgroup.Group
 	g.Go(func() error {
-		if err := m.opt.Rootfs.Prepare(o.ctx); err != nil {
-			return noSpace(fmt.Errorf("prepare the image: %w", err))
-		}
 		if err := m.opt.Rootfs.Mount(o.ctx, m.stateDir(id), m.target(id), run.UIDBase); err != nil {
 			return noSpace(fmt.Errorf("mount the root: %w", err))
 		}
@@ -219,7 +214,7 @@ func (m *Manager) release(b *box, base uint32) {
 	}
 	warn("processes", m.opt.Cgroups.Kill(ctx, b.id))
 	var g errgroup.Group
-	g.Go(func() error { warn("container", m.opt.Runner.Delete(ctx, b.id)); return nil })
+	g.Go(func() error { warn("container", m.opt.Runner.Forget(b.id)); return nil })
 	g.Go(func() error { warn("root", m.opt.Rootfs.Unmount(m.target(b.id))); return nil })
 	_ = g.Wait()
 	warn("cgroup", m.opt.Cgroups.Remove(ctx, b.id))

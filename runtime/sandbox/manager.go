@@ -38,6 +38,9 @@ type Options struct {
 	Leases  Leases
 	Bundler Bundler
 
+	// Warnings are what this host lacks, in words, for the daemon's status.
+	Warnings []string
+
 	// OnStage, when set, is called at every stage of every operation, after
 	// it was recorded: tests kill the daemon there.
 	OnStage func(op, stage string)
@@ -185,6 +188,9 @@ func (m *Manager) Get(c Caller, ref string) (Info, error) {
 	}
 	return b.snapshot(), nil
 }
+
+// Warnings are what this host lacks or does not enforce, in words.
+func (m *Manager) Warnings() []string { return slices.Clone(m.opt.Warnings) }
 
 // Len is the number of sandboxes of all owners.
 func (m *Manager) Len() int {

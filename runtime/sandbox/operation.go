@@ -120,6 +120,10 @@ func (o *operation) run(body func(*operation) error) {
 	if o.err == nil {
 		o.err = body(o)
 	}
+	if o.err != nil && o.ctx.Err() != nil {
+		// Whatever failed last, this is why.
+		o.err = context.Cause(o.ctx)
+	}
 	o.end()
 }
 

@@ -2,10 +2,10 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"cove/config"
 	"cove/runtime/lifecycle"
 )
 
@@ -42,10 +42,9 @@ func (m *Manager) start(o *operation, secrets map[string]string) error {
 	}
 	m.stopNow(b)
 	if o.from == lifecycle.Stopped || o.ctx.Err() != nil {
-		m.rest(o, lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: "start: " + err.Error()})
-	} else {
-		m.failed(o, err)
+		return errors.Join(err, m.rest(o, lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: "start: " + err.Error()}))
 	}
+	m.failed(o, err)
 	return err
 }
 
@@ -98,7 +97,7 @@ func (m *Manager) finishStop(o *operation, reason lifecycle.Reason) error {
 	o.stage("ended")
 	m.stopNow(b)
 	o.stage("released")
-	if b.record().Spec.Automation.AutoDelete == 0 {
+	if b.record().Spec.Automation.Ephemeral() {
 		o.enter(lifecycle.Destroying)
 		return m.discard(b)
 	}
@@ -132,7 +131,7 @@ func (m *Manager) Restart(ctx context.Context, c Caller, ref string, secrets map
 	if err := checkSecrets(i.Spec, secrets); err != nil {
 		return i, err
 	}
-	if config.Duration(i.Spec.Automation.AutoDelete) == 0 && i.State == lifecycle.Started {
+	if i.Spec.Automation.Ephemeral() && i.State == lifecycle.Started {
 		return i, &ConflictError{Name: i.Name, State: i.State, Why: "it is ephemeral (auto_delete = \"0\"): stopping it deletes it, so it cannot be restarted"}
 	}
 	return m.perform(ctx, b, lifecycle.OpRestart, func(o *operation) error {

@@ -15,6 +15,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/lifecycle"
+	"cove/runtime/runner"
 	"cove/runtime/store"
 )
 
@@ -127,7 +128,7 @@ func (m *Manager) look(ctx context.Context, id string) *found {
 	if run.Pid == 0 {
 		return f
 	}
-	proc, err := m.opt.Runner.Watch(run.Pid, run.StartTime)
+	proc, err := runner.Watch(run.Pid, run.StartTime)
 	if err != nil {
 		return f // it has ended, and its pid may be somebody else's
 	}
@@ -138,11 +139,20 @@ func (m *Manager) look(ctx context.Context, id string) *found {
 	}
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
-	if err := m.client(id).Ping(ctx); err != nil {
+	if err := m.answers(ctx, id); err != nil {
 		b.state = lifecycle.Unknown
 		b.reason = lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: "it runs, but its PID 1 does not answer: " + err.Error()}
 	}
 	return f
+}
+
+// answers asks PID 1 whether it lives and knows who it is.
+func (m *Manager) answers(ctx context.Context, id string) error {
+	hello, err := m.client(id).Ping(ctx)
+	if err == nil && !hello.Ready {
+		err = errors.New("it was never configured")
+	}
+	return err
 }
 
 // index puts all sandboxes under their ids and names. Two with one name cannot
@@ -224,7 +234,7 @@ func (m *Manager) reasonFound(f *found) lifecycle.Reason {
 		return lifecycle.Reason{Kind: lifecycle.ReasonUser}
 	case f.op != "":
 	default:
-		return m.deathReason(f.b, Exit{})
+		return m.deathReason(f.b, runner.Exit{})
 	}
 	return lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: fmt.Sprintf("the daemon ended during %s; start it again", f.op)}
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"cove/runtime/rootfs"
 )
 
 // trash deletes what is left of deleted sandboxes, one after the other, in the
@@ -42,7 +44,7 @@ func (t *trash) work() {
 		dir := t.dirs[0]
 		t.dirs = t.dirs[1:]
 		t.mu.Unlock()
-		err := t.m.opt.Rootfs.Remove(dir)
+		err := rootfs.Remove(t.m.ctx, dir)
 		t.mu.Lock()
 		delete(t.fails, dir)
 		if err != nil {

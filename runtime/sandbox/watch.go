@@ -7,11 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cove/runtime/lifecycle"
+	"cove/runtime/runner"
 )
 
 // observe begins to wait for the end of PID 1. A death that no operation
 // brought about becomes the sandbox's reason.
-func (m *Manager) observe(b *box, proc Process) {
+func (m *Manager) observe(b *box, proc *runner.Process) {
 	// Not the Manager's context: what ends at Close must still be seen to end.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(m.ctx))
 	w := &watch{cancel: cancel, exited: make(chan struct{})}
@@ -48,7 +49,7 @@ func (m *Manager) died(b *box, w *watch) {
 
 // deathReason says why PID 1 ended when nobody asked it to. It must be called
 // before the control group is removed.
-func (m *Manager) deathReason(b *box, exit Exit) lifecycle.Reason {
+func (m *Manager) deathReason(b *box, exit runner.Exit) lifecycle.Reason {
 	switch {
 	case exit.Signal == int(unix.SIGKILL) && m.oomKilled(b):
 		return lifecycle.Reason{Kind: lifecycle.ReasonOOM}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"cove/config"
 	"cove/runtime/lifecycle"
 )
 
@@ -25,13 +26,20 @@ const (
 	CodeInternal    Code = "internal"    // a fault of cove or of the host
 )
 
-// Error is an error as the API sends it.
+// Error is an error as the API sends it, and as the [Client] returns it for what
+// the daemon refused and for a daemon that does not answer.
 type Error struct {
 	Code    Code                `json:"code"`
 	Message string              `json:"message"`
 	Hint    string              `json:"hint,omitempty"`  // what to do
 	Op      lifecycle.Operation `json:"op,omitempty"`    // conflict: the operation under way
 	State   lifecycle.State     `json:"state,omitempty"` // conflict: the state
+	// Problems are all that is wrong with a spec, where Message tells the
+	// first: codes invalid and unsupported.
+	Problems []config.Problem `json:"problems,omitempty"`
+
+	// cause is why the client itself made the error; it never travels.
+	cause error
 }
 
 // Error gives the message and, in parentheses, what to do about it.
@@ -41,6 +49,10 @@ func (e *Error) Error() string {
 	}
 	return e.Message + " (" + e.Hint + ")"
 }
+
+// Unwrap is what the client met, of an error that the client itself made (a
+// refused connection, the end of a context); nil of one that the daemon sent.
+func (e *Error) Unwrap() error { return e.cause }
 
 // Is matches by code, so errors.Is(err, &Error{Code: CodeNotFound}) and the
 // sentinels below work on both sides of the wire.

@@ -1,5 +1,25 @@
 // Package api is the daemon's HTTP interface as Go: the wire types, the error
 // codes and the client. The command line and the TUI have no other way in.
+//
+// The paths, below /v1 on the daemon's unix socket; {ref} is a name, an id or an
+// unambiguous prefix of an id:
+//
+//	GET    /version                   DaemonStatus
+//	GET    /sandboxes                 []Sandbox; query label=KEY=VALUE, state=STATE
+//	POST   /sandboxes                 CreateRequest -> 201 Sandbox
+//	GET    /sandboxes/{ref}           Detail
+//	DELETE /sandboxes/{ref}           Sandbox as it last was; query now=1
+//	POST   /sandboxes/{ref}/start     StartRequest -> Sandbox
+//	POST   /sandboxes/{ref}/stop      StopRequest -> Sandbox
+//	POST   /sandboxes/{ref}/restart   StartRequest -> Sandbox
+//	GET    /sandboxes/{ref}/sessions  []Session
+//	POST   /sandboxes/{ref}/exec      ExecRequest, upgraded to a stream of frames
+//	POST   /sandboxes/{ref}/attach    AttachRequest, upgraded to a stream of frames
+//	GET    /events                    Event, one a line; query since=EPOCH:SEQ, follow=0
+//	GET    /leaks                     []Leak; root only
+//
+// Bodies are JSON of at most MaxBody bytes; an unknown field or query parameter
+// is refused. Every error is an Error, but for a request that is not HTTP.
 package api
 
 import (
@@ -15,6 +35,12 @@ const Version = "v1"
 // StreamProtocol is the Upgrade token of exec and attach: after the 101 the
 // connection carries frames (package frame) in both directions.
 const StreamProtocol = "cove-stream/1"
+
+// SocketName is the name of the daemon's socket in its run directory.
+const SocketName = "cove.sock"
+
+// MaxBody is the size in bytes that the JSON of a request may have.
+const MaxBody = 1 << 20
 
 // Sandbox is one sandbox as clients see it.
 type Sandbox struct {
@@ -60,6 +86,15 @@ type Session struct {
 	Clients  int       `json:"clients"`
 	Created  time.Time `json:"created"`
 	Activity time.Time `json:"activity"`
+}
+
+// ListOptions narrows a list: GET /v1/sandboxes. Query: label=KEY=VALUE and
+// state=STATE, each any number of times.
+type ListOptions struct {
+	// Labels must all be there, with these values.
+	Labels map[string]string
+	// States is which of them to show; empty for all.
+	States []lifecycle.State
 }
 
 // CreateRequest makes a sandbox: POST /v1/sandboxes.

@@ -1,0 +1,98 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// call is a connection of its own, on which one request was sent and the head
+// of its answer read.
+type call struct {
+	conn net.Conn
+	br   *bufio.Reader
+	resp *http.Response
+	stop func() bool // undoes the watch of the context
+}
+
+// call sends one request, in one write, on a connection of its own. Until
+// release or close is called, the end of ctx ends reads and writes.
+func (c *Client) call(ctx context.Context, method, path string, q url.Values, in any, upgrade bool) (_ *call, err error) {
+	head, err := requestBytes(method, path, q, in, upgrade)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k := &call{conn: conn, br: bufio.NewReader(conn)}
+	k.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	// A daemon that refuses at once may have closed before all was written;
+	// what it said can still be read.
+	_, werr := conn.Write(head)
+	//nolint:bodyclose // what there is to close is the connection, and close does
+	k.resp, err = http.ReadResponse(k.br, nil)
+	if err != nil {
+		k.close()
+		if werr != nil {
+			err = werr
+		}
+		return nil, c.failed(ctx, err)
+	}
+	return k, nil
+}
+
+func (k *call) close() {
+	k.stop()
+	_ = k.conn.Close()
+}
+
+// requestBytes is the request as it goes over the wire.
+func requestBytes(method, path string, q url.Values, in any, upgrade bool) ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString(method + " /" + Version + path)
+	if len(q) > 0 {
+		b.WriteString("?" + q.Encode())
+	}
+	b.WriteString(" HTTP/1.1\r\nHost: cove\r\n")
+	if upgrade {
+		b.WriteString("Connection: Upgrade\r\nUpgrade: " + StreamProtocol + "\r\n")
+	}
+	if in != nil {
+		body, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("encode the request: %w", err)
+		}
+		b.WriteString("Content-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n")
+		b.Write(body)
+		return b.Bytes(), nil
+	}
+	b.WriteString("\r\n")
+	return b.Bytes(), nil
+}
+
+// rest reads what br has buffered and then the connection itself, so that a
+// stream of data is not copied through br.
+type rest struct {
+	br   *bufio.Reader // nil when it has given all
+	conn io.Reader
+}
+
+func (r *rest) Read(p []byte) (int, error) {
+	if r.br != nil {
+		if n := r.br.Buffered(); n > 0 {
+			return r.br.Read(p[:min(len(p), n)])
+		}
+		r.br = nil
+	}
+	return r.conn.Read(p)
+}

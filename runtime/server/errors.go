@@ -1,0 +1,109 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"cove/config"
+	"cove/runtime/api"
+	"cove/runtime/guest"
+	"cove/runtime/sandbox"
+)
+
+// statusError is an error whose HTTP status is not that of its code.
+type statusError struct {
+	err    *api.Error
+	status int
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
+
+func invalid(format string, a ...any) *api.Error {
+	return &api.Error{Code: api.CodeInvalid, Message: fmt.Sprintf(format, a...)}
+}
+
+// wireError is err as the client gets it, and its HTTP status.
+func wireError(err error) (*api.Error, int) {
+	var se *statusError
+	if errors.As(err, &se) {
+		return se.err, se.status
+	}
+	e := apiError(err)
+	return e, e.Status()
+}
+
+func apiError(err error) *api.Error {
+	var e *api.Error
+	var bad *sandbox.InvalidError
+	var conflict *sandbox.ConflictError
+	var refused *guest.RequestError
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, sandbox.ErrNotFound):
+		// The same words for one that is not there and one that is
+		// somebody else's.
+		return &api.Error{Code: api.CodeNotFound, Message: sandbox.ErrNotFound.Error()}
+	case errors.Is(err, sandbox.ErrExists):
+		return &api.Error{Code: api.CodeExists, Message: sandbox.ErrExists.Error()}
+	case errors.As(err, &bad):
+		return specError(bad)
+	case errors.As(err, &conflict):
+		return &api.Error{Code: api.CodeConflict, Message: conflict.Error(), Op: conflict.Op, State: conflict.State}
+	case errors.Is(err, sandbox.ErrCanceled):
+		return &api.Error{Code: api.CodeCanceled, Message: err.Error()}
+	case errors.Is(err, sandbox.ErrNoSpace):
+		return &api.Error{Code: api.CodeExhausted, Message: err.Error()}
+	case errors.Is(err, guest.ErrInvalid):
+		return &api.Error{Code: api.CodeInvalid, Message: err.Error()}
+	case errors.Is(err, sandbox.ErrUnavailable), errors.Is(err, guest.ErrUnavailable), errors.Is(err, guest.ErrVersion),
+		errors.Is(err, guest.ErrProtocol), errors.As(err, &refused), errors.Is(err, errShutdown),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &api.Error{Code: api.CodeUnavailable, Message: err.Error()}
+	}
+	return &api.Error{Code: api.CodeInternal, Message: err.Error()}
+}
+
+// specError tells the first problem in the message and all of them beside it.
+func specError(bad *sandbox.InvalidError) *api.Error {
+	e := &api.Error{Code: api.CodeInvalid, Message: "invalid request", Problems: bad.Problems}
+	if bad.Unsupported {
+		e.Code = api.CodeUnsupported
+	}
+	if len(bad.Problems) == 0 {
+		return e
+	}
+	first := bad.Problems[0]
+	e.Message = config.Problem{File: first.File, Line: first.Line, Column: first.Column, Key: first.Key, Message: first.Message}.String()
+	e.Hint = first.Hint
+	if n := len(bad.Problems) - 1; n > 0 {
+		e.Message += fmt.Sprintf(" (and %d more)", n)
+	}
+	return e
+}
+
+// encodeError is the body of an error's answer.
+func encodeError(e *api.Error) []byte {
+	b, err := json.Marshal(e)
+	if err != nil {
+		// Only strings and numbers: it cannot fail.
+		b = []byte(`{"code":"internal","message":"the error could not be encoded"}`)
+	}
+	return append(b, '\n')
+}
+
+// tooMany is the whole HTTP answer to a caller with too many connections.
+func tooMany(most int) []byte {
+	body := encodeError(&api.Error{
+		Code: api.CodeUnavailable, Message: fmt.Sprintf("you have %d connections to the daemon, and may have no more", most),
+		Hint: "close some: each attach, exec and event stream is one",
+	})
+	head := "HTTP/1.1 503 " + http.StatusText(http.StatusServiceUnavailable) + "\r\nContent-Type: application/json\r\nConnection: close\r\n" +
+		"Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
+	return append([]byte(head), body...)
+}

@@ -1,0 +1,27 @@
+package server
+
+import (
+	"context"
+
+	"cove/config"
+	"cove/runtime/doctor"
+	"cove/runtime/guest"
+	"cove/runtime/sandbox"
+)
+
+// Manager is what the server needs of a [sandbox.Manager]. Its errors are those
+// that package sandbox documents, and package guest's.
+type Manager interface {
+	List(c sandbox.Caller) []sandbox.Info
+	Get(c sandbox.Caller, ref string) (sandbox.Info, error)
+	Create(ctx context.Context, c sandbox.Caller, name string, spec config.Spec, secrets map[string]string) (sandbox.Info, error)
+	Start(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string) (sandbox.Info, error)
+	Stop(ctx context.Context, c sandbox.Caller, ref string, force bool) (sandbox.Info, error)
+	Restart(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string, force bool) (sandbox.Info, error)
+	Delete(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
+	Guest(ctx context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error)
+	Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error)
+	Subscribe(ctx context.Context, c sandbox.Caller, since *sandbox.Cursor) (*sandbox.Subscription, error)
+	Audit(ctx context.Context) ([]doctor.Leak, error)
+	Warnings() []string
+}

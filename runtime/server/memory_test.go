@@ -1,0 +1,240 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"cove/config"
+	"cove/runtime/doctor"
+	"cove/runtime/guest"
+	"cove/runtime/lifecycle"
+	"cove/runtime/sandbox"
+)
+
+// The real Manager is what the interface asks for.
+var _ Manager = (*sandbox.Manager)(nil)
+
+// memory is a Manager whose sandboxes are records and nothing else, but that
+// each may have a PID 1 to talk to: see [playInit].
+type memory struct {
+	t   testing.TB
+	dir string
+
+	mu     sync.Mutex
+	boxes  map[string]sandbox.Info // by name
+	events []sandbox.Event
+	subs   map[chan sandbox.Event]sandbox.Caller
+	next   int
+	err    error         // what every operation fails with, when set
+	block  chan struct{} // operations wait for it, when set
+	asked  []string      // operations and their arguments
+}
+
+func newMemory(t testing.TB) *memory {
+	return &memory{t: t, dir: t.TempDir(), boxes: map[string]sandbox.Info{}, subs: map[chan sandbox.Event]sandbox.Caller{}}
+}
+
+const memoryEpoch = "feed"
+
+// put makes or changes a sandbox.
+func (m *memory) put(i sandbox.Info) sandbox.Info {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if i.ID == "" {
+		m.next++
+		i.ID = fmt.Sprintf("%012x", m.next)
+	}
+	m.boxes[i.Name] = i
+	m.tell(i, false)
+	return i
+}
+
+func (m *memory) tell(i sandbox.Info, removed bool) {
+	e := sandbox.Event{Epoch: memoryEpoch, Seq: uint64(len(m.events) + 1), Time: time.Now(), Removed: removed, Info: i}
+	m.events = append(m.events, e)
+	for ch, c := range m.subs {
+		if !c.Sees(i.Owner) {
+			continue
+		}
+		select {
+		case ch <- e:
+		default: // too slow
+			delete(m.subs, ch)
+			close(ch)
+		}
+	}
+}
+
+func (m *memory) List(c sandbox.Caller) []sandbox.Info {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.visible(c)
+}
+
+func (m *memory) visible(c sandbox.Caller) []sandbox.Info {
+	list := slices.SortedFunc(maps.Values(m.boxes), func(a, b sandbox.Info) int { return cmp.Compare(a.Name, b.Name) })
+	return slices.DeleteFunc(list, func(i sandbox.Info) bool { return !c.Sees(i.Owner) })
+}
+
+func (m *memory) Get(c sandbox.Caller, ref string) (sandbox.Info, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i, ok := m.boxes[ref]
+	switch {
+	case !ok:
+		return sandbox.Info{}, fmt.Errorf("look up %q: %w", ref, sandbox.ErrNotFound)
+	case !c.Sees(i.Owner):
+		// Other words on purpose: the server must not pass them on.
+		return sandbox.Info{}, fmt.Errorf("%q of uid %d: %w", ref, i.Owner, sandbox.ErrNotFound)
+	}
+	return i, nil
+}
+
+// op is what every operation does first.
+func (m *memory) op(ctx context.Context, c sandbox.Caller, ref, what string, args ...any) (sandbox.Info, error) {
+	m.mu.Lock()
+	text, err := json.Marshal(args)
+	m.asked = append(m.asked, fmt.Sprintf("%s %s %s", what, ref, text))
+	block, fail := m.block, m.err
+	m.mu.Unlock()
+	if err != nil {
+		return sandbox.Info{}, err
+	}
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return sandbox.Info{}, context.Cause(ctx)
+		}
+	}
+	if fail != nil {
+		return sandbox.Info{}, fail
+	}
+	if what == "create" {
+		return sandbox.Info{}, nil
+	}
+	return m.Get(c, ref)
+}
+
+func (m *memory) Create(ctx context.Context, c sandbox.Caller, name string, spec config.Spec, secrets map[string]string) (sandbox.Info, error) {
+	if _, err := m.op(ctx, c, name, "create", spec, secrets); err != nil {
+		return sandbox.Info{}, err
+	}
+	m.mu.Lock()
+	_, taken := m.boxes[name]
+	m.mu.Unlock()
+	if taken {
+		return sandbox.Info{}, fmt.Errorf("%q: %w", name, sandbox.ErrExists)
+	}
+	return m.put(sandbox.Info{Name: name, Owner: c.UID, State: lifecycle.Started, Desired: lifecycle.Started, Spec: spec, Created: time.Now()}), nil
+}
+
+func (m *memory) Start(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "start", secrets)
+}
+
+func (m *memory) Stop(ctx context.Context, c sandbox.Caller, ref string, force bool) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "stop", force)
+}
+
+func (m *memory) Restart(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string, force bool) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "restart", secrets, force)
+}
+
+func (m *memory) Delete(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error) {
+	i, err := m.op(ctx, c, ref, "delete")
+	if err != nil {
+		return i, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.boxes, i.Name)
+	i.State = lifecycle.Destroyed
+	m.tell(i, true)
+	return i, nil
+}
+
+// socket is where the sandbox's PID 1 listens.
+func (m *memory) socket(i sandbox.Info) string { return filepath.Join(m.dir, i.ID) }
+
+func (m *memory) Guest(_ context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error) {
+	i, err := m.Get(c, ref)
+	if err != nil {
+		return nil, err
+	}
+	if lifecycle.Check(lifecycle.OpExec, i.State) != lifecycle.Allowed {
+		return nil, &sandbox.ConflictError{Name: i.Name, Op: i.Op, State: i.State, Why: lifecycle.Why(lifecycle.OpExec, i.State)}
+	}
+	return &sandbox.Guest{Info: i, Client: guest.NewClient(m.socket(i))}, nil
+}
+
+func (m *memory) Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error) {
+	i, err := m.Get(c, ref)
+	if err != nil || !i.State.Running() {
+		return nil, err
+	}
+	return guest.NewClient(m.socket(i)).Sessions(ctx)
+}
+
+func (m *memory) Subscribe(ctx context.Context, c sandbox.Caller, since *sandbox.Cursor) (*sandbox.Subscription, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last := uint64(len(m.events))
+	var missed []sandbox.Event
+	fresh := since == nil || since.Epoch != memoryEpoch || since.Seq > last
+	if !fresh {
+		missed = slices.DeleteFunc(slices.Clone(m.events[since.Seq:]), func(e sandbox.Event) bool { return !c.Sees(e.Info.Owner) })
+	}
+	ch := make(chan sandbox.Event, 256+len(missed))
+	for _, e := range missed {
+		ch <- e
+	}
+	sub := &sandbox.Subscription{Fresh: fresh, At: sandbox.Cursor{Epoch: memoryEpoch, Seq: last}, Events: ch}
+	if fresh {
+		sub.Snapshot = m.visible(c)
+	}
+	m.subs[ch] = c
+	context.AfterFunc(ctx, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if _, ok := m.subs[ch]; ok {
+			delete(m.subs, ch)
+			close(ch)
+		}
+	})
+	return sub, nil
+}
+
+func (m *memory) Audit(context.Context) ([]doctor.Leak, error) {
+	if m.err != nil {
+		return nil, m.err
+	}
+	return []doctor.Leak{{Kind: "cgroup", What: "x"}}, nil
+}
+
+func (m *memory) Warnings() []string { return []string{"no quota"} }
+
+// count is how many operations have begun.
+func (m *memory) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.asked)
+}
+
+// with sets what operations fail with.
+func (m *memory) with(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
+var errBoom = errors.New("boom")

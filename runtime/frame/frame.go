@@ -9,7 +9,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 )
 
 // Type says what a frame's payload is.
@@ -44,7 +43,8 @@ const StdinWindow = 256 << 10
 // ErrTooLarge is returned for a frame whose length is over [MaxPayload].
 var ErrTooLarge = errors.New("frame is too large")
 
-const headerLen = 5
+// HeaderLen is the length of a frame's header in bytes.
+const HeaderLen = 5
 
 // Append appends one frame to b and returns the extended slice. It panics when
 // payload is longer than [MaxPayload]: the caller splits.
@@ -57,38 +57,15 @@ func Append(b []byte, t Type, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// Reader reads frames from a stream. It is for one goroutine.
-type Reader struct {
-	r   io.Reader
-	hdr [headerLen]byte
-	buf []byte
-}
-
-// NewReader returns a Reader on r, which should be buffered when frames are small.
-func NewReader(r io.Reader) *Reader { return &Reader{r: r} }
-
-// Next returns the next frame. The payload is valid until the next call. It
-// returns io.EOF at a clean end between frames, io.ErrUnexpectedEOF inside
-// one, and [ErrTooLarge] for a length out of bounds.
-func (r *Reader) Next() (Type, []byte, error) {
-	if _, err := io.ReadFull(r.r, r.hdr[:]); err != nil {
-		return 0, nil, err
+// PutHeader writes the header of a frame with n bytes of payload into the
+// first [HeaderLen] bytes of b: for a caller that reads a payload into
+// b[HeaderLen:] and sends it without a copy. It panics when n is over [MaxPayload].
+func PutHeader(b []byte, t Type, n int) {
+	if n < 0 || n > MaxPayload {
+		panic(fmt.Sprintf("frame: payload of %d bytes", n))
 	}
-	n := binary.BigEndian.Uint32(r.hdr[1:])
-	if n > MaxPayload {
-		return 0, nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, n)
-	}
-	if cap(r.buf) < int(n) {
-		r.buf = make([]byte, n)
-	}
-	r.buf = r.buf[:n]
-	if _, err := io.ReadFull(r.r, r.buf); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
-		return 0, nil, err
-	}
-	return Type(r.hdr[0]), r.buf, nil
+	b[0] = byte(t)
+	binary.BigEndian.PutUint32(b[1:HeaderLen], uint32(n))
 }
 
 // ExitReason says why a program ended, when its wait status alone does not.

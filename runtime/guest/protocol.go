@@ -27,9 +27,23 @@ const InitPath = "/run/cove/init"
 // Limits of what one request may ask.
 const (
 	MaxArgs     = 4096
+	MaxEnv      = 4096
 	MaxRequest  = frame.MaxPayload // bytes of JSON: one frame
 	MaxSessions = 64
 	MaxName     = 64
+	MaxCols     = 4096 // and rows
+)
+
+// DefaultSession is the session that an Attach without a name joins or makes.
+const DefaultSession = "main"
+
+// CodeTimeout is the exit code of a program whose time was up, as timeout(1)
+// gives it; CodeNotExecutable and CodeNotFound are the shell's for a program
+// that cannot be started.
+const (
+	CodeTimeout       = 124
+	CodeNotExecutable = 126
+	CodeNotFound      = 127
 )
 
 // Hello is the guest's first frame on every connection.
@@ -54,11 +68,16 @@ const (
 	// Exec runs a program. Answered with Started (or Exit with an Error),
 	// then Stdout, Stderr and Ack frames, then Exit. The daemon sends
 	// Stdin, Resize and Signal frames. When the connection is lost the
-	// program gets SIGHUP and its output is read and thrown away.
+	// program gets SIGHUP and its output is read and thrown away; with TTY
+	// its terminal is hung up. Exit comes when the program itself has ended
+	// and what it wrote has been sent: processes that it left behind do not
+	// hold the stream. With Timeout, all that it started is killed when the
+	// time is up: Exit with ReasonTimeout and CodeTimeout.
 	Exec Kind = "exec"
 	// Attach joins or makes a session. Answered with Started, then a
 	// redraw and the live stream as Stdout frames; Exit when the session's
-	// program ends. Losing the connection only detaches.
+	// program ends. Losing the connection only detaches. The stream ends
+	// without Exit for a client that did not read for too long.
 	Attach Kind = "attach"
 	// Sessions is answered with a Reply that lists them.
 	Sessions Kind = "sessions"

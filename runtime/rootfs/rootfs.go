@@ -43,7 +43,10 @@ type Host struct {
 	log      *slog.Logger
 	layerDir string
 	refDir   string
-	mounter  *mount.Mounter
+	attach   string
+
+	detecting sync.Mutex
+	mounter   *mount.Mounter // nil until it was found out
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -61,6 +64,7 @@ type Host struct {
 	scanned  time.Time // start of the last successful scan of everything
 	inflight *refresh
 	leaving  map[string]chan struct{} // by target: closed when the mount is gone
+	detached map[string][]*os.File    // by target: what Detach took out of the tree
 }
 
 // refresh is one bringing up to date that several callers may wait for.
@@ -94,6 +98,7 @@ func New(ctx context.Context, o Options) (*Host, error) {
 		refDir:   filepath.Join(o.RunDir, "layers-used"),
 		kick:     make(chan struct{}, 1),
 		leaving:  map[string]chan struct{}{},
+		detached: map[string][]*os.File{},
 	}
 	attach := filepath.Join(o.RunDir, "layers-attached")
 	for _, d := range []string{h.layerDir, h.refDir, attach} {
@@ -101,7 +106,10 @@ func New(ctx context.Context, o Options) (*Host, error) {
 			return nil, fmt.Errorf("host image: %w", err)
 		}
 	}
-	if err := h.detect(ctx, attach, nil); err != nil {
+	h.attach = attach
+	// On a full disk nothing can be tried, but what runs must still be
+	// reached, and deleted to make room: the first mount tries again.
+	if err := h.detect(ctx, attach, nil); err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
 		return nil, err
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
@@ -131,6 +139,19 @@ func (h *Host) detect(ctx context.Context, attach string, rungs []mount.Rung) (e
 	return err
 }
 
+// overlays gives the way of making overlays, found out now where it could not
+// be when the Host was made.
+func (h *Host) overlays(ctx context.Context) (*mount.Mounter, error) {
+	h.detecting.Lock()
+	defer h.detecting.Unlock()
+	if h.mounter == nil {
+		if err := h.detect(ctx, h.attach, nil); err != nil {
+			return nil, err
+		}
+	}
+	return h.mounter, nil
+}
+
 // within tells whether p is dir or below it.
 func within(dir, p string) bool {
 	rel, err := filepath.Rel(dir, p)
@@ -144,6 +165,9 @@ func (h *Host) Close() error {
 	h.mu.Unlock()
 	h.cancel()
 	h.wg.Wait()
+	for _, held := range h.detached {
+		closeAll(held)
+	}
 	return nil
 }
 
@@ -349,13 +373,18 @@ func sameTable(a, b usrTable) bool {
 // overlays that were tried, and whether the file systems in question can be
 // id-mapped. It leaves nothing behind.
 func (h *Host) Probe(ctx context.Context) []mount.Check {
-	checks := h.mounter.Checks()
+	var checks []mount.Check
 	add := func(name, detail string, err error) {
 		c := mount.Check{Name: name, OK: err == nil, Detail: detail}
 		if err != nil {
 			c.Detail = err.Error()
 		}
 		checks = append(checks, c)
+	}
+	if mounter, err := h.overlays(ctx); err != nil {
+		add("overlays on id-mapped layers", "", err)
+	} else {
+		checks = append(checks, mounter.Checks()...)
 	}
 	id, err := h.opts.IDMaps.Get(ctx, 1<<30)
 	add("user namespace for id-mapped mounts", "", err)

@@ -123,14 +123,18 @@ func (h *Host) Mount(ctx context.Context, sandboxDir, target string, base uint32
 			err = errors.Join(err, mount.Unmount(target), h.unrefer(target))
 		}
 	}()
-	if err := h.mountLayers(sandboxDir, dir, use, id); err != nil {
+	mounter, err := h.overlays(ctx)
+	if err != nil {
+		return fmt.Errorf("mount root: %w", err)
+	}
+	if err := h.mountLayers(mounter, sandboxDir, dir, use, id); err != nil {
 		return fmt.Errorf("mount root: %w", err)
 	}
 	return nil
 }
 
 // mountLayers makes both overlays and puts them in place.
-func (h *Host) mountLayers(sandboxDir string, target *os.File, use lowers, id *mount.IDMap) (err error) {
+func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os.File, use lowers, id *mount.IDMap) (err error) {
 	var trees []*mount.Tree
 	defer func() {
 		for _, t := range trees {
@@ -161,7 +165,7 @@ func (h *Host) mountLayers(sandboxDir string, target *os.File, use lowers, id *m
 		}
 		_ = f.Close()
 	}
-	root, err := h.mounter.Overlay(mount.Overlay{Lower: []*mount.Tree{skeleton}, Upper: changes, UpperDir: upperRoot, WorkDir: workRoot})
+	root, err := mounter.Overlay(mount.Overlay{Lower: []*mount.Tree{skeleton}, Upper: changes, UpperDir: upperRoot, WorkDir: workRoot})
 	if err != nil {
 		return err
 	}
@@ -169,7 +173,7 @@ func (h *Host) mountLayers(sandboxDir string, target *os.File, use lowers, id *m
 	if err := checkRoot(root.Dir()); err != nil {
 		return err
 	}
-	usrRoot, err := h.mounter.Overlay(mount.Overlay{Lower: []*mount.Tree{mask, usr}, Upper: changes, UpperDir: upperUsr, WorkDir: workUsr})
+	usrRoot, err := mounter.Overlay(mount.Overlay{Lower: []*mount.Tree{mask, usr}, Upper: changes, UpperDir: upperUsr, WorkDir: workUsr})
 	if err != nil {
 		return fmt.Errorf("/usr: %w", err)
 	}
@@ -255,7 +259,10 @@ func enterable(parent *os.File, name string) (*os.File, error) {
 // sandbox's last process is gone: else that process does the writing before it
 // dies. A target that is not mounted or does not exist is no error.
 func (h *Host) Unmount(target string) error {
-	held := hold(target)
+	held := h.reclaim(target)
+	if held == nil {
+		held = hold(target)
+	}
 	err := mount.Unmount(target)
 	h.letGo(target, held)
 	if err != nil {
@@ -265,6 +272,43 @@ func (h *Host) Unmount(target string) error {
 		return fmt.Errorf("remove mount point: %w", err)
 	}
 	return h.unrefer(target)
+}
+
+// Detach takes the root at target out of the daemon's tree of mounts, once the
+// sandbox has its own: every mount there is copied into each sandbox that is
+// made, so a thousand of them would make the next one slow. The root itself is
+// held, so that it is the daemon who pays for its end (see [Host.Unmount], which
+// is still to be called).
+func (h *Host) Detach(target string) error {
+	held := hold(target)
+	if err := mount.Unmount(target); err != nil {
+		closeAll(held)
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		closeAll(held)
+		return nil
+	}
+	h.detached[filepath.Clean(target)] = held
+	return nil
+}
+
+// reclaim gives back what Detach held.
+func (h *Host) reclaim(target string) []*os.File {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := filepath.Clean(target)
+	held := h.detached[key]
+	delete(h.detached, key)
+	return held
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
 }
 
 // hold opens what is mounted at target, so that unmounting does not end it.
@@ -284,18 +328,14 @@ func (h *Host) letGo(target string, held []*os.File) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		for _, f := range held {
-			_ = f.Close()
-		}
+		closeAll(held)
 		return
 	}
 	before := h.leaving[key]
 	gone := make(chan struct{})
 	h.leaving[key] = gone
 	h.wg.Go(func() {
-		for _, f := range held {
-			_ = f.Close()
-		}
+		closeAll(held)
 		if before != nil {
 			<-before
 		}

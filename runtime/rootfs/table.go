@@ -33,7 +33,7 @@ func identify(usr *os.File) (dev, ino uint64, err error) {
 	if err := unix.Fstat(int(usr.Fd()), &st); err != nil {
 		return 0, 0, fmt.Errorf("stat /usr: %w", err)
 	}
-	return uint64(st.Dev), st.Ino, nil
+	return st.Dev, st.Ino, nil
 }
 
 // loadTable returns the kept table when it is whole and of this /usr, or nil.

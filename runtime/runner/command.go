@@ -69,6 +69,7 @@ func (r *Runner) exec(ctx context.Context, args []string, inv invocation) ([]byt
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	//nolint:forbidigo // its end is waited for below, and its whole group killed: more than CommandContext does
 	cmd := exec.Command(r.Binary, args...)
 	// Nothing of the daemon's environment: it steers the Go runtime, the
 	// linker, systemd's socket activation.

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"cove/config"
+	"cove/runtime/api"
+)
+
+// app is one run of the program: its streams and the directories of the daemon
+// it talks to.
+type app struct {
+	stdin  *os.File
+	stdout *os.File
+	stderr *os.File
+	// dirs are set before a command runs; dirsErr is why they could not be.
+	dirs    config.Dirs
+	dirsErr error
+	// wantVersion is the flag --version of cove without a command.
+	wantVersion bool
+}
+
+func newApp() *app {
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	a.dirs, a.dirsErr = config.DirsFromEnv(os.Getenv)
+	return a
+}
+
+// defaultDirs tells whether the environment names no directories of its own.
+func (a *app) defaultDirs() bool {
+	return a.dirs == config.Dirs{State: config.DefaultStateDir, Run: config.DefaultRunDir}
+}
+
+// client returns a client of a daemon that answers, starting one where there
+// is none and the caller may.
+func (a *app) client(ctx context.Context) (*api.Client, error) {
+	if err := a.checkDirs(); err != nil {
+		return nil, err
+	}
+	conn, err := a.dialDaemon()
+	switch {
+	case err == nil:
+		closeQuietly(conn)
+	case notListening(err):
+		if err := a.startDaemon(ctx); err != nil {
+			return nil, err
+		}
+	}
+	// Of another error the first request tells more.
+	return api.New(a.dirs.Socket()), nil
+}
+
+func (a *app) checkDirs() error {
+	if a.dirsErr != nil {
+		return &usageError{a.dirsErr}
+	}
+	return nil
+}
+
+// status asks a daemon that is there for its status.
+func (a *app) status(ctx context.Context) (api.DaemonStatus, error) {
+	return api.New(a.dirs.Socket()).Status(ctx)
+}
+
+// printf writes to stdout.
+func (a *app) printf(format string, args ...any) error {
+	_, err := fmt.Fprintf(a.stdout, format, args...)
+	return err
+}
+
+// printJSON writes v to stdout as indented JSON.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// warn writes a line to stderr that is no failure.
+func (a *app) warn(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.stderr, "cove: %s\n", oneLine(fmt.Sprintf(format, args...)))
+}
+
+// closeQuietly closes what was only read, or whose writes have been answered
+// for: its error would say nothing.
+func closeQuietly(c io.Closer) { _ = c.Close() }
+
+// must stops the program on an error that only a mistake in this program can
+// cause.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"cove/config"
+	"cove/runtime/api"
+	"cove/tui"
+)
+
+// runTUI shows the terminal interface until the person leaves it.
+func (a *app) runTUI(ctx context.Context) error {
+	if _, err := a.client(ctx); err != nil {
+		return err
+	}
+	profiles, err := a.profiles()
+	if err != nil {
+		return err
+	}
+	settings, err := config.LoadSettings(profiles.SystemDir, profiles.UserDir)
+	if err != nil {
+		return err
+	}
+	return tui.Run(ctx, tui.Options{
+		Backend:   backend{a},
+		Profiles:  tui.Profiles{List: profileChoice(profiles, settings.DefaultProfile), Resolve: resolveProfile(profiles)},
+		ValidName: config.ValidName,
+		In:        a.stdin,
+		Out:       a.stdout,
+		Environ:   os.Environ(),
+		ASCII:     settings.UI.Glyphs == config.GlyphsASCII,
+	})
+}
+
+// profileChoice lists the profiles that can be asked for by name, the default
+// one first.
+func profileChoice(profiles *config.Profiles, first string) func(context.Context) ([]tui.Profile, error) {
+	return func(context.Context) ([]tui.Profile, error) {
+		entries, err := profiles.List()
+		entries = slices.DeleteFunc(entries, func(e config.Entry) bool { return e.Shadowed })
+		if len(entries) == 0 && err != nil {
+			return nil, err
+		}
+		slices.SortStableFunc(entries, func(x, y config.Entry) int {
+			switch first {
+			case x.Name:
+				return -1
+			case y.Name:
+				return 1
+			}
+			return 0
+		})
+		list := make([]tui.Profile, 0, len(entries))
+		for _, e := range entries {
+			list = append(list, tui.Profile{Name: e.Name, Description: e.Description, Err: e.Err})
+		}
+		return list, nil
+	}
+}
+
+func resolveProfile(profiles *config.Profiles) func(context.Context, string) (config.Spec, error) {
+	return func(_ context.Context, name string) (config.Spec, error) {
+		p, err := profiles.Resolve(name)
+		if err != nil {
+			return config.Spec{}, err
+		}
+		return p.Spec, p.Check()
+	}
+}
+
+// backend is the daemon as the TUI sees it. What a person asks for starts the
+// daemon where it is down; watching it does not.
+type backend struct{ a *app }
+
+func (b backend) Watch(ctx context.Context, since api.Cursor, each func(api.Event) error) error {
+	var cursor *api.Cursor
+	if since != (api.Cursor{}) {
+		cursor = &since
+	}
+	stream, err := api.New(b.a.dirs.Socket()).Events(ctx, cursor, true)
+	if err != nil {
+		return explain(err, "")
+	}
+	defer closeQuietly(stream)
+	for {
+		ev, err := stream.Next()
+		if err != nil {
+			return err
+		}
+		if err := each(ev); err != nil {
+			return err
+		}
+	}
+}
+
+func (b backend) Create(ctx context.Context, name string, spec config.Spec) (api.Sandbox, error) {
+	secrets, err := secretsHere(spec)
+	if err != nil {
+		return api.Sandbox{}, err
+	}
+	client, err := b.a.client(ctx)
+	if err != nil {
+		return api.Sandbox{}, err
+	}
+	made, err := client.Create(ctx, api.CreateRequest{Name: name, Spec: spec, Secrets: secrets})
+	return made, explain(err, name)
+}
+
+func (b backend) Start(ctx context.Context, id string) error {
+	return b.do(ctx, func(client *api.Client) error {
+		secrets, err := secretsFor(ctx, client, id)
+		if err != nil {
+			return err
+		}
+		_, err = client.Start(ctx, id, api.StartRequest{Secrets: secrets})
+		return err
+	})
+}
+
+func (b backend) Stop(ctx context.Context, id string) error {
+	return b.do(ctx, func(client *api.Client) error {
+		_, err := client.Stop(ctx, id, api.StopRequest{})
+		return err
+	})
+}
+
+func (b backend) Restart(ctx context.Context, id string) error {
+	return b.do(ctx, func(client *api.Client) error {
+		secrets, err := secretsFor(ctx, client, id)
+		if err != nil {
+			return err
+		}
+		_, err = client.Restart(ctx, id, api.StartRequest{Secrets: secrets})
+		return err
+	})
+}
+
+func (b backend) Delete(ctx context.Context, id string) error {
+	return b.do(ctx, func(client *api.Client) error {
+		_, err := client.Delete(ctx, id, false)
+		return err
+	})
+}
+
+func (b backend) Attach(ctx context.Context, id string, r api.AttachRequest) (io.ReadWriteCloser, error) {
+	client, err := b.a.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := client.Attach(ctx, id, r)
+	if err != nil {
+		return nil, explain(err, "")
+	}
+	return conn, nil
+}
+
+func (b backend) do(ctx context.Context, what func(*api.Client) error) error {
+	client, err := b.a.client(ctx)
+	if err != nil {
+		return err
+	}
+	return explain(what(client), "")
+}
+
+// secretsHere reads from the environment what a new sandbox of spec is
+// promised, and fails where it lacks something.
+func secretsHere(spec config.Spec) (map[string]string, error) {
+	secrets, missing := spec.Secrets(os.LookupEnv)
+	if len(missing) > 0 {
+		err := fmt.Errorf("the profile takes %s from the environment, where it is not set", strings.Join(missing, ", "))
+		return nil, hint(err, "set it before, or give --env %s=...", missing[0])
+	}
+	return secrets, nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"cove/config"
+	"cove/runtime/api"
+)
+
+func (a *app) createCommand() *cobra.Command {
+	var flags specFlags
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "create",
+		Short: "Make a sandbox, start it, and print its name",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			spec, err := flags.resolve(a)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			defer stop()
+			made, err := a.create(ctx, flags.name, spec)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(viewOf(made))
+			}
+			return a.printf("%s\n", made.Name)
+		},
+	}
+	flags.register(a, c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// create makes a sandbox of spec. When ctx ends before it is made, what is made
+// is deleted again: nobody has been told its name.
+func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sandbox, error) {
+	secrets, err := secretsHere(spec)
+	if err != nil {
+		return api.Sandbox{}, err
+	}
+	client, err := a.client(ctx)
+	if err != nil {
+		return api.Sandbox{}, err
+	}
+	req := api.CreateRequest{Name: name, Spec: spec, Secrets: secrets}
+	type result struct {
+		made api.Sandbox
+		err  error
+	}
+	done := make(chan result, 1)
+	// The request outlives ctx: until the daemon has answered, nobody knows
+	// which sandbox there would be to delete.
+	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	go func() {
+		made, err := client.Create(work, req)
+		done <- result{made, err}
+	}()
+	select {
+	case r := <-done:
+		return r.made, explain(r.err, name)
+	case <-ctx.Done():
+	}
+	a.warn("interrupted: waiting for the daemon to give up what it began (once more: do not wait)")
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, unix.SIGINT, unix.SIGTERM)
+	defer signal.Stop(again)
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return api.Sandbox{}, errors.Join(context.Canceled, explain(r.err, name))
+		}
+		_, err := client.Delete(work, r.made.ID, true)
+		return api.Sandbox{}, errors.Join(context.Canceled, explain(err, r.made.Name))
+	case <-again:
+		return api.Sandbox{}, context.Canceled
+	}
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cove/config"
+	"cove/runtime/api"
+	"cove/runtime/cgroup"
+	"cove/runtime/mount"
+	"cove/runtime/oci"
+	"cove/runtime/rootfs"
+	"cove/runtime/runner"
+	"cove/runtime/sandbox"
+	"cove/runtime/server"
+	"cove/runtime/store"
+)
+
+const (
+	// closeGrace is what operations under way get when the daemon is asked to end.
+	closeGrace = 20 * time.Second
+	// idMaps is how many user namespaces for id-mapped mounts are kept at hand.
+	idMaps = 256
+)
+
+// runDaemon is the daemon of dirs: it returns nil when ctx ends, after it told
+// flags.ready that the socket answers, and an error that wraps errDaemonBusy
+// where another daemon holds the state directory.
+func runDaemon(ctx context.Context, dirs config.Dirs, flags daemonFlags) (err error) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	var given []func() error
+	giveBack := func(f func() error) { given = append(given, f) }
+	defer func() {
+		for i := len(given) - 1; i >= 0; i-- {
+			err = errors.Join(err, given[i]())
+		}
+	}()
+
+	// A stray descriptor of whoever started us would reach runc, and with it
+	// what it starts.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keep inherited files to ourselves: %w", err)
+	}
+	if _, err := lockDir(dirs.State, 0o700, giveBack); err != nil {
+		return fmt.Errorf("use the state directory: %w", err)
+	}
+	boot, err := store.BootID()
+	if err != nil {
+		return err
+	}
+	inst, err := store.Instance(ctx, dirs.State, store.LeaseDir, boot)
+	if err != nil {
+		return fmt.Errorf("use the state directory: %w", err)
+	}
+	runLock, err := lockDir(dirs.Run, 0o711, giveBack)
+	if err != nil {
+		return fmt.Errorf("use the run directory: %w", err)
+	}
+	if err := runLock.Claim(inst, boot); err != nil {
+		return fmt.Errorf("use the run directory: %w", err)
+	}
+
+	drivers, err := openDrivers(ctx, dirs, inst, boot, log, giveBack)
+	if err != nil {
+		return err
+	}
+	manager, err := sandbox.Open(ctx, *drivers)
+	if err != nil {
+		return err
+	}
+	giveBack(func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+		defer cancel()
+		return manager.Close(ctx)
+	})
+	listener, err := server.Listen(dirs.Run)
+	if err != nil {
+		return err
+	}
+	giveBack(listener.Close)
+	srv := server.New(server.Options{
+		Manager: manager, Log: log,
+		Status: api.DaemonStatus{
+			Pid: os.Getpid(), Version: programVersion(), Socket: dirs.Socket(), StateDir: dirs.State, Inst: inst, Started: time.Now().UTC(),
+		},
+	})
+	if err := flags.ready.ready(); err != nil {
+		return fmt.Errorf("tell the starter: %w", err)
+	}
+	log.Info("the daemon answers", "socket", dirs.Socket(), "inst", inst, "sandboxes", manager.Len())
+	return srv.Serve(ctx, listener)
+}
+
+// lockDir takes a directory for this daemon.
+func lockDir(dir string, mode os.FileMode, giveBack func(func() error)) (*store.Lock, error) {
+	lock, err := store.LockDir(dir, mode)
+	if errors.Is(err, store.ErrLocked) {
+		return nil, fmt.Errorf("%w: %w", errDaemonBusy, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	giveBack(lock.Close)
+	return lock, nil
+}
+
+// openDrivers finds out what this machine can do and opens what the Manager needs.
+func openDrivers(ctx context.Context, dirs config.Dirs, inst, boot string, log *slog.Logger, giveBack func(func() error)) (*sandbox.Options, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the program itself: %w", err)
+	}
+	runc, err := runner.Find(ctx, self)
+	if err != nil {
+		return nil, err
+	}
+	initPath, err := findInit(self)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := cgroup.Open(inst)
+	if err != nil {
+		return nil, err
+	}
+	if err := groups.Delegate(); err != nil {
+		return nil, err
+	}
+	// Only where no sandbox is left in it; else the next daemon's end does it.
+	giveBack(groups.RemoveTop)
+	leases, err := store.OpenUIDLeases(store.LeaseDir, inst, dirs.State, boot)
+	if err != nil {
+		return nil, fmt.Errorf("use the machine's leases: %w", err)
+	}
+	maps := mount.NewIDMaps(idMaps)
+	giveBack(maps.Close)
+	roots, err := rootfs.New(ctx, rootfs.Options{StateDir: dirs.State, RunDir: dirs.Run, IDMaps: maps, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	giveBack(roots.Close)
+	prepared := make(chan struct{})
+	prepareCtx, cancel := context.WithCancel(ctx)
+	giveBack(func() error { cancel(); <-prepared; return nil })
+	go func() {
+		defer close(prepared)
+		// A create that comes earlier waits for it, and gets its error.
+		if err := roots.Prepare(prepareCtx); err != nil && prepareCtx.Err() == nil {
+			log.Warn("could not prepare the host image", "error", err)
+		}
+	}()
+	host, err := oci.DetectHost()
+	if err != nil {
+		return nil, err
+	}
+	return &sandbox.Options{
+		StateDir: dirs.State, RunDir: dirs.Run, Inst: inst, BootID: boot, Log: log,
+		Rootfs:   roots,
+		Runner:   &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
+		Cgroups:  groups,
+		Leases:   leases,
+		Bundler:  bundler{init: initPath, host: host},
+		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
+		OnStage:  failpoint(),
+	}, nil
+}
+
+// bundler makes OCI bundles for one machine.
+type bundler struct {
+	init string
+	host oci.Host
+}
+
+// Write implements sandbox.Bundler.
+func (b bundler) Write(dir string, in sandbox.BundleInput) error {
+	spec, err := oci.Bundle(oci.Input{
+		ID: in.ID, Hostname: in.Hostname, Spec: in.Spec, Rootfs: in.Rootfs, UIDBase: in.UIDBase,
+		CgroupsPath: in.CgroupPath, InitPath: b.init, Host: b.host,
+	})
+	if err != nil {
+		return err
+	}
+	return oci.Write(dir, spec)
+}
+
+// findInit finds cove-init beside the program or in ../libexec/cove, never on PATH.
+func findInit(self string) (string, error) {
+	dir := filepath.Dir(self)
+	for _, path := range []string{filepath.Join(dir, "cove-init"), filepath.Join(dir, "..", "libexec", "cove", "cove-init")} {
+		info, err := os.Stat(path)
+		if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o022 == 0 {
+			return filepath.Clean(path), nil
+		}
+	}
+	return "", fmt.Errorf("there is no cove-init beside %s or in ../libexec/cove (make install puts it there)", self)
+}
+
+// failpoint lets the tests kill the daemon at one stage of one operation:
+// COVE_FAILPOINT is "create.named", say.
+func failpoint() func(op, stage string) {
+	at := os.Getenv("COVE_FAILPOINT")
+	if at == "" {
+		return nil
+	}
+	return func(op, stage string) {
+		if op+"."+stage == at {
+			p, err := os.FindProcess(os.Getpid())
+			if err == nil {
+				_ = p.Kill()
+			}
+			select {} // not a step further
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// listenGap is how long awaitSocket waits at most between two looks.
+const listenGap = 100 * time.Millisecond
+
+func (a *app) dialDaemon() (*net.UnixConn, error) {
+	return net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: a.dirs.Socket()})
+}
+
+// notListening tells whether dialing failed because there is no daemon.
+func notListening(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)
+}
+
+// daemonAnswers tells whether something listens on the daemon's socket.
+func (a *app) daemonAnswers() bool {
+	conn, err := a.dialDaemon()
+	if err != nil {
+		return false
+	}
+	closeQuietly(conn)
+	return true
+}
+
+// awaitSocket returns when the daemon's socket answers. It looks whenever
+// something in the run directory changes, and every [listenGap]: listen(2)
+// after bind(2) is no change, and not everybody may watch the directory.
+func (a *app) awaitSocket(ctx context.Context) error {
+	changed, stop := watchDir(a.dirs.Run)
+	defer stop()
+	look := time.NewTicker(listenGap)
+	defer look.Stop()
+	for !a.daemonAnswers() {
+		select {
+		case <-changed:
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the daemon does not answer on %s: %w", a.dirs.Socket(), ctx.Err())
+		}
+	}
+	return nil
+}
+
+// watchDir tells when a name appears in a directory or changes its mode. Where
+// the directory cannot be watched it tells nothing.
+func watchDir(path string) (changed <-chan struct{}, stop func()) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, func() {}
+	}
+	watch := os.NewFile(uintptr(fd), "inotify")
+	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_ATTRIB); err != nil {
+		closeQuietly(watch)
+		return nil, func() {}
+	}
+	ch := make(chan struct{}, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 4096)
+		for {
+			if _, err := watch.Read(buf); err != nil {
+				return // closed
+			}
+			select {
+			case ch <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return ch, func() {
+		closeQuietly(watch)
+		<-done
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"cove/runtime/api"
+)
+
+// doctorView is `doctor --json`.
+type doctorView struct {
+	OK       bool       `json:"ok"`
+	Warnings []string   `json:"warnings"`
+	Leaks    []api.Leak `json:"leaks"`
+}
+
+func (a *app) doctorCommand() *cobra.Command {
+	var leaks, asJSON bool
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Tell what this machine lacks or does not enforce (status 1: leaks were found)",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			view, err := a.examine(cmd.Context(), leaks)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = a.printJSON(view)
+			} else {
+				err = a.printDoctor(view, leaks)
+			}
+			if err == nil && len(view.Leaks) > 0 {
+				err = &exitError{status: statusFailed}
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&leaks, "leaks", false, "look for what no sandbox accounts for: mounts, processes, cgroups, directories")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// examine asks the daemon what it found out about the machine, and for the
+// leak audit where that is wanted.
+func (a *app) examine(ctx context.Context, leaks bool) (doctorView, error) {
+	view := doctorView{Warnings: []string{}, Leaks: []api.Leak{}}
+	client, err := a.client(ctx)
+	if err != nil {
+		return view, err
+	}
+	st, err := client.Status(ctx)
+	if err != nil {
+		return view, explain(err, "")
+	}
+	view.Warnings = append(view.Warnings, st.Warnings...)
+	if leaks {
+		found, err := client.Leaks(ctx)
+		if err != nil {
+			return view, explain(err, "")
+		}
+		view.Leaks = append(view.Leaks, found...)
+	}
+	view.OK = len(view.Warnings) == 0 && len(view.Leaks) == 0
+	return view, nil
+}
+
+func (a *app) printDoctor(view doctorView, leaks bool) error {
+	var b strings.Builder
+	for _, w := range view.Warnings {
+		b.WriteString("warning: " + oneLine(w) + "\n")
+	}
+	for _, l := range view.Leaks {
+		b.WriteString("leak: " + oneLine(l.Kind+" "+l.What) + "\n")
+	}
+	switch {
+	case leaks && len(view.Leaks) == 0:
+		b.WriteString("no leaks\n")
+	case view.OK:
+		b.WriteString("no warnings\n")
+	}
+	return a.printf("%s", b.String())
+}

@@ -1,0 +1,10 @@
+// Command cove manages sandboxes: isolated, persistent environments in which
+// code that nobody has read yet runs safely. Called bare it opens the TUI; its
+// subcommands are for scripts; `cove daemon run` is the daemon both talk to.
+package main
+
+import (
+	"os"
+)
+
+func main() { os.Exit(newApp().execute(os.Args[1:])) }

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"cove/runtime/lifecycle"
+)
+
+// TestKilledAtEveryStage kills the daemon at each stage that an operation
+// records, and says what the next daemon makes of it.
+func TestKilledAtEveryStage(t *testing.T) {
+	h := realHost(t)
+	for _, c := range []struct {
+		op, stage string
+		want      lifecycle.State
+	}{
+		// Nobody was told of the sandbox: it is rolled back, its name is free.
+		{"create", "named", lifecycle.Destroyed},
+		{"create", "made", lifecycle.Destroyed},
+		{"create", "leased", lifecycle.Destroyed},
+		{"create", "prepared", lifecycle.Destroyed},
+		{"create", "created", lifecycle.Destroyed},
+		{"create", "running", lifecycle.Destroyed},
+		{"create", "configured", lifecycle.Destroyed},
+		// What does not run yet is rolled back, what does is adopted.
+		{"start", "leased", lifecycle.Stopped},
+		{"start", "prepared", lifecycle.Stopped},
+		{"start", "created", lifecycle.Stopped},
+		{"start", "running", lifecycle.Stopped},
+		{"start", "configured", lifecycle.Started},
+		// What was to end ends.
+		{"stop", "ended", lifecycle.Stopped},
+		{"stop", "released", lifecycle.Stopped},
+		{"restart", "ended", lifecycle.Stopped},
+		{"restart", "released", lifecycle.Stopped},
+		{"restart", "created", lifecycle.Stopped},
+		{"restart", "configured", lifecycle.Started},
+		{"delete", "released", lifecycle.Destroyed},
+	} {
+		t.Run(c.op+"."+c.stage, func(t *testing.T) {
+			h := h.in(t)
+			h.must("daemon", "start")
+			f := &fate{name: "s"}
+			if c.op != "create" {
+				h.must("create", "-p", "shell", "-n", f.name)
+				mark(h, f)
+				if c.op == "start" {
+					h.must("stop", f.name)
+				}
+			}
+			h.must("daemon", "stop")
+			ended := h.daemonThatDies(c.op + "." + c.stage)
+			args := map[string][]string{
+				"create": {"create", "-p", "shell", "-n", f.name}, "delete": {"rm", f.name},
+			}[c.op]
+			if args == nil {
+				args = []string{c.op, f.name}
+			}
+			if out, stderr, code := h.cove(args...); code != 1 || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("%s while the daemon dies: status %d\n%s%s", c.op, code, out, stderr)
+			}
+			ended()
+			h.must("daemon", "start")
+			settle(h)
+			if got := stateOf(h, f.name); got != c.want {
+				t.Errorf("it is %s, want %s", got, c.want)
+			}
+			if c.want == lifecycle.Destroyed {
+				h.must("create", "-p", "shell", "-n", f.name)
+				mark(h, f)
+			}
+			verify(t, h, f)
+			h.must("rm", f.name)
+			if out, stderr, code := h.cove("doctor", "--leaks"); code != 0 {
+				t.Errorf("leaks:\n%s%s", out, stderr)
+			}
+		})
+	}
+}
+
+// daemonThatDies starts a daemon that kills itself at one stage of one
+// operation. The function it returns waits for its end.
+func (h *host) daemonThatDies(at string) func() {
+	h.t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	cmd := h.command(ctx, "daemon", "run", "--ready-fd", "3")
+	cmd.Env = append(cmd.Env, "COVE_FAILPOINT="+at)
+	cmd.ExtraFiles = []*os.File{w}
+	if err := cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	_ = w.Close()
+	if line, err := bufio.NewReader(r).ReadString('\n'); err != nil || strings.TrimSpace(line) != "ready" {
+		h.t.Fatalf("the daemon says %q, %v", line, err)
+	}
+	return func() {
+		h.t.Helper()
+		defer cancel()
+		err := cmd.Wait()
+		if exit, ok := err.(*exec.ExitError); !ok || exit.ProcessState.String() != "signal: killed" || ctx.Err() != nil {
+			h.t.Fatalf("the daemon did not kill itself at %s: %v", at, err)
+		}
+	}
+}

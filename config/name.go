@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // MaxName is the longest name of a sandbox or volume, in bytes.
@@ -38,3 +39,37 @@ func onlyNameBytes(name string) bool {
 func lower(c byte) bool  { return c >= 'a' && c <= 'z' }
 func digit(c byte) bool  { return c >= '0' && c <= '9' }
 func letter(c byte) bool { return lower(c) || (c >= 'A' && c <= 'Z') }
+
+// ValidID tells whether id can be a container's: what runc allows, less the
+// names that begin with a dot or a dash, which would be hidden files or options.
+func ValidID(id string) bool {
+	if id == "" || len(id) > 128 {
+		return false
+	}
+	for i := range len(id) {
+		if c := id[i]; !letter(c) && !digit(c) && c != '_' && (i == 0 || !strings.ContainsRune(".+-", rune(c))) {
+			return false
+		}
+	}
+	return true
+}
+
+// ValidHostname tells whether name can be a sandbox's host name: labels of
+// letters, digits and inner hyphens, joined by dots (RFC 1123, section 2.1), and
+// at most HOST_NAME_MAX of linux/limits.h without its final zero byte.
+func ValidHostname(name string) bool {
+	if len(name) > 64 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			if c := label[i]; !letter(c) && !digit(c) && c != '-' {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -14,6 +14,7 @@ import (
 	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/cgroup"
+	"cove/runtime/doctor"
 	"cove/runtime/mount"
 	"cove/runtime/oci"
 	"cove/runtime/rootfs"
@@ -167,8 +168,34 @@ func openDrivers(ctx context.Context, dirs config.Dirs, inst, boot string, log *
 		Leases:   leases,
 		Bundler:  bundler{init: initPath, host: host},
 		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
+		Probe:    prober(roots, runc, groups, host),
 		OnStage:  failpoint(),
 	}, nil
+}
+
+// prober tries what this machine can do, for doctor.
+func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, host oci.Host) func(context.Context) []doctor.Check {
+	return func(ctx context.Context) []doctor.Check {
+		var checks []doctor.Check
+		add := func(name, detail string, err error) {
+			if err != nil {
+				detail = err.Error()
+			}
+			checks = append(checks, doctor.Check{Name: name, OK: err == nil, Detail: detail})
+		}
+		version, err := (&runner.Runner{Binary: runc}).Version(ctx)
+		add("runc without known escapes", fmt.Sprintf("%s at %s", version, runc), err)
+		for _, c := range roots.Probe(ctx) {
+			checks = append(checks, doctor.Check(c))
+		}
+		add("control groups", string(groups.Mode()), nil)
+		profile := host.AppArmorProfile
+		if profile == "" {
+			profile = "no profile; seccomp and user namespaces confine alone"
+		}
+		add("AppArmor", profile, nil)
+		return checks
+	}
 }
 
 // bundler makes OCI bundles for one machine.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,16 +12,22 @@ import (
 
 // doctorView is `doctor --json`.
 type doctorView struct {
-	OK       bool       `json:"ok"`
-	Warnings []string   `json:"warnings"`
-	Leaks    []api.Leak `json:"leaks"`
+	OK       bool        `json:"ok"`
+	Checks   []api.Check `json:"checks"`
+	Warnings []string    `json:"warnings"`
+	Leaks    []api.Leak  `json:"leaks"`
+}
+
+// failed tells whether this machine cannot do what cove needs, or leaks.
+func (v doctorView) failed() bool {
+	return len(v.Leaks) > 0 || slices.ContainsFunc(v.Checks, func(c api.Check) bool { return !c.OK })
 }
 
 func (a *app) doctorCommand() *cobra.Command {
 	var leaks, asJSON bool
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Tell what this machine lacks or does not enforce (status 1: leaks were found)",
+		Short: "Try what this machine can do, and tell what it lacks (status 1: something cove needs, or leaks)",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			view, err := a.examine(cmd.Context(), leaks)
@@ -32,7 +39,7 @@ func (a *app) doctorCommand() *cobra.Command {
 			} else {
 				err = a.printDoctor(view, leaks)
 			}
-			if err == nil && len(view.Leaks) > 0 {
+			if err == nil && view.failed() {
 				err = &exitError{status: statusFailed}
 			}
 			return err
@@ -46,7 +53,7 @@ func (a *app) doctorCommand() *cobra.Command {
 // examine asks the daemon what it found out about the machine, and for the
 // leak audit where that is wanted.
 func (a *app) examine(ctx context.Context, leaks bool) (doctorView, error) {
-	view := doctorView{Warnings: []string{}, Leaks: []api.Leak{}}
+	view := doctorView{Warnings: []string{}, Leaks: []api.Leak{}, Checks: []api.Check{}}
 	client, err := a.client(ctx)
 	if err != nil {
 		return view, err
@@ -62,13 +69,22 @@ func (a *app) examine(ctx context.Context, leaks bool) (doctorView, error) {
 			return view, explain(err, "")
 		}
 		view.Leaks = append(view.Leaks, found...)
+	} else if view.Checks, err = client.Checks(ctx); err != nil {
+		return view, explain(err, "")
 	}
-	view.OK = len(view.Warnings) == 0 && len(view.Leaks) == 0
+	view.OK = len(view.Warnings) == 0 && !view.failed()
 	return view, nil
 }
 
 func (a *app) printDoctor(view doctorView, leaks bool) error {
 	var b strings.Builder
+	for _, c := range view.Checks {
+		verdict := "ok  "
+		if !c.OK {
+			verdict = "FAIL"
+		}
+		b.WriteString(strings.TrimSpace(verdict+" "+oneLine(c.Name+"  "+c.Detail)) + "\n")
+	}
 	for _, w := range view.Warnings {
 		b.WriteString("warning: " + oneLine(w) + "\n")
 	}

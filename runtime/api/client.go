@@ -134,6 +134,12 @@ func (c *Client) Sessions(ctx context.Context, ref string) ([]Session, error) {
 	return list, c.of(ctx, http.MethodGet, ref, "sessions", nil, nil, &list)
 }
 
+// Checks has the daemon try what this machine can do.
+func (c *Client) Checks(ctx context.Context) ([]Check, error) {
+	var list []Check
+	return list, c.do(ctx, http.MethodGet, "/checks", nil, nil, &list)
+}
+
 // Leaks lists what the daemon has taken and no sandbox accounts for. For root
 // only: forbidden to others. Stable.
 func (c *Client) Leaks(ctx context.Context) ([]Leak, error) {

@@ -16,6 +16,7 @@
 //	POST   /sandboxes/{ref}/exec      ExecRequest, upgraded to a stream of frames
 //	POST   /sandboxes/{ref}/attach    AttachRequest, upgraded to a stream of frames
 //	GET    /events                    Event, one a line; query since=EPOCH:SEQ, follow=0
+//	GET    /checks                    []Check
 //	GET    /leaks                     []Leak; root only
 //
 // Bodies are JSON of at most MaxBody bytes; an unknown field or query parameter
@@ -194,6 +195,13 @@ type Event struct {
 	Time      time.Time `json:"time"`
 	Sandbox   *Sandbox  `json:"sandbox,omitempty"`   // sandbox, removed (its last state)
 	Sandboxes []Sandbox `json:"sandboxes,omitempty"` // snapshot
+}
+
+// Check is one thing that the daemon tried this machine for: GET /v1/checks.
+type Check struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
 }
 
 // Leak is one thing of this instance's that no sandbox accounts for.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"path"
-	"regexp"
 	"strings"
 
 	"cove/config"
@@ -66,21 +65,11 @@ type Host struct {
 	MaskedPaths []string
 }
 
-// A name as runc allows for containers, less the ones that begin with a dot
-// or a dash: those would be hidden files, or options.
-var validID = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}$`)
-
-// RFC 1123, section 2.1, in one label or several.
-var validHostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
-
-// HOST_NAME_MAX of linux/limits.h, without the final zero byte.
-const maxHostname = 64
-
 func (in *Input) validate() error {
-	if !validID.MatchString(in.ID) {
+	if !config.ValidID(in.ID) {
 		return fmt.Errorf("%w: bad id %q", ErrInput, in.ID)
 	}
-	if len(in.Hostname) > maxHostname || !validHostname.MatchString(in.Hostname) {
+	if !config.ValidHostname(in.Hostname) {
 		return fmt.Errorf("%w: bad hostname %q", ErrInput, in.Hostname)
 	}
 	for _, p := range []struct{ what, path string }{

@@ -30,7 +30,7 @@ const (
 type copier struct {
 	ctx      context.Context
 	src, dst *os.File
-	scan     bool              // leave out files that hold secrets
+	scan     *secrets          // leave out files that hold some; nil: none is
 	deny     func(string) bool // by path below src; may be nil
 	owner    *int              // for all; nil: the host's system ids are kept
 	linkBase string            // where dst will be in the sandbox's root, for judging links
@@ -229,7 +229,7 @@ func (c *copier) file(src, dst *os.File, name, rel string) error {
 		return nil
 	}
 	var from io.Reader = in
-	if c.scan {
+	if c.scan != nil {
 		if st.Size > maxScanned {
 			c.skipped++
 			return nil
@@ -238,7 +238,7 @@ func (c *copier) file(src, dst *os.File, name, rel string) error {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", rel, err)
 		}
-		if len(raw) > maxScanned || holdsSecret(raw) {
+		if len(raw) > maxScanned || c.scan.in(raw) {
 			c.skipped++
 			return nil
 		}

@@ -66,16 +66,23 @@ func etcDenies(rel string) bool {
 // secretPattern is text that no configuration for everyone should hold: a URL
 // with a user in it, a private key, an assigned token (outside of comments,
 // where examples live).
-var secretPattern = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^/\s@"'<>]+@|-----BEGIN [A-Z0-9 ]*PRIVATE KEY|` +
-	`(?im:^[^#;\n]*(?:_authToken|aws_secret_access_key|password|passphrase|secret|api_?key|access_?token)[ \t]*=[ \t]*["']?[A-Za-z0-9])`)
+const secretPattern = `[A-Za-z][A-Za-z0-9+.-]*://[^/\s@"'<>]+@|-----BEGIN [A-Z0-9 ]*PRIVATE KEY|` +
+	`(?im:^[^#;\n]*(?:_authToken|aws_secret_access_key|password|passphrase|secret|api_?key|access_?token)[ \t]*=[ \t]*["']?[A-Za-z0-9])`
 
-// holdsSecret tells whether a file is left out for what is in it. The examples
+// secrets finds files that are left out for what is in them.
+type secrets struct{ pattern *regexp.Regexp }
+
+// findSecrets compiles the pattern: for each building of a skeleton, so that
+// other runs of the program do not pay for it.
+func findSecrets() *secrets { return &secrets{regexp.MustCompile(secretPattern)} }
+
+// in tells whether a file is left out for what is in it. The examples
 // that OpenSSL ships in its configuration are none.
-func holdsSecret(content []byte) bool {
+func (s *secrets) in(content []byte) bool {
 	for _, example := range []string{"secret = pass:insta", "challengePassword"} {
 		content = bytes.ReplaceAll(content, []byte(example), nil)
 	}
-	return secretPattern.Match(content)
+	return s.pattern.Match(content)
 }
 
 // linkAllowed tells whether a symbolic link at rel (below the root, no leading

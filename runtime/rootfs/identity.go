@@ -34,7 +34,7 @@ type account struct {
 
 // accountName is what shadow-utils and Debian's adduser accept as a system
 // account.
-var accountName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`)
+const accountName = `^[A-Za-z_][A-Za-z0-9_.-]{0,31}$`
 
 const (
 	nobodyID      = 65534
@@ -50,10 +50,11 @@ const (
 // are ours to define.
 func accounts(raw []byte, fields int) []account {
 	var out []account
+	valid := regexp.MustCompile(accountName)
 	names, ids := map[string]bool{"root": true, devName: true, "nobody": true, "nogroup": true}, map[int]bool{}
 	for line := range bytes.Lines(raw) {
 		f := strings.Split(strings.TrimRight(string(line), "\r\n"), ":")
-		if len(f) != fields || !accountName.MatchString(f[0]) || names[f[0]] {
+		if len(f) != fields || !valid.MatchString(f[0]) || names[f[0]] {
 			continue
 		}
 		id, err := strconv.Atoi(f[2])
@@ -74,16 +75,21 @@ func accounts(raw []byte, fields int) []account {
 	return out
 }
 
-var plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._+-]*$`)
-
 // systemHome keeps the home of a system account unless it tells of people.
 func systemHome(h string) string {
 	for _, top := range []string{"/usr", "/var", "/run", "/bin", "/sbin", "/dev", "/nonexistent"} {
-		if (h == top || strings.HasPrefix(h, top+"/")) && plainPath.MatchString(h) && !strings.Contains(h, "..") {
+		if (h == top || strings.HasPrefix(h, top+"/")) && plainPath(h) && !strings.Contains(h, "..") {
 			return h
 		}
 	}
 	return "/nonexistent"
+}
+
+// plainPath tells whether p has nothing in it that a passwd(5) line or a shell
+// would take for more than a path.
+func plainPath(p string) bool {
+	const plain = "/._+-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	return strings.HasPrefix(p, "/") && strings.Trim(p, plain) == ""
 }
 
 func systemShell(s string) string {

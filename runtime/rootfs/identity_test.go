@@ -142,7 +142,7 @@ func TestHoldsSecret(t *testing.T) {
 		"-----BEGIN RSA PRIVATE KEY-----\nx", "-----BEGIN PRIVATE KEY-----", "//registry.npmjs.org/:_authToken=abc",
 		"aws_secret_access_key = AKIA", "[x]\npassword = hunter2", "  api_key='abc'",
 	} {
-		if !holdsSecret([]byte(s)) {
+		if !findSecrets().in([]byte(s)) {
 			t.Errorf("%q passes", s)
 		}
 	}
@@ -151,7 +151,7 @@ func TestHoldsSecret(t *testing.T) {
 		"# input_password = secret", "secret = pass:insta # can be used", "secret = $insta::secret", "-----BEGIN CERTIFICATE-----", "deb https://deb.debian.org/debian stable main",
 		"PASS_MAX_DAYS 99999", "contact: ada@example.org",
 	} {
-		if holdsSecret([]byte(s)) {
+		if findSecrets().in([]byte(s)) {
 			t.Errorf("%q is held for a secret", s)
 		}
 	}

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"cove/config"
 	"cove/runtime/mount"
 )
 
@@ -23,16 +23,13 @@ const (
 	workUsr   = "work/usr"
 )
 
-// hostName is RFC 1123's label, and dots between labels.
-var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$`)
-
 // Create makes the directories that hold a sandbox's changes in sandboxDir,
 // which is made too when it is missing, and writes /etc/hostname and /etc/hosts
 // for hostname ("" leaves the skeleton's). What exists is kept, so it may be
 // called again after a crash, but never while the sandbox is mounted. Owners
 // on disk are those inside: root is 0, whatever range the sandbox runs in.
 func Create(sandboxDir, hostname string) error {
-	if hostname != "" && (len(hostname) > 64 || !hostName.MatchString(hostname)) {
+	if hostname != "" && !config.ValidHostname(hostname) {
 		return fmt.Errorf("host name %q: must be letters, digits, dashes and dots, at most 64", hostname)
 	}
 	if err := os.MkdirAll(sandboxDir, 0o700); err != nil {

@@ -155,7 +155,7 @@ func copyEtc(ctx context.Context, host, out *os.File) error {
 		return err
 	}
 	defer done()
-	c := &copier{ctx: ctx, src: src, dst: dst, scan: true, deny: etcDenies, linkBase: "etc"}
+	c := &copier{ctx: ctx, src: src, dst: dst, scan: findSecrets(), deny: etcDenies, linkBase: "etc"}
 	for _, rel := range etcAllowed() {
 		if err := c.copy(rel); err != nil {
 			return fmt.Errorf("copy /etc/%s: %w", rel, err)
@@ -172,7 +172,7 @@ func copySkel(ctx context.Context, etc, out *os.File) error {
 	}
 	defer func() { _ = home.Close() }()
 	owner := DevUID
-	c := &copier{ctx: ctx, src: etc, dst: home, scan: true, deny: etcDenies, owner: &owner, linkBase: "home/" + devName}
+	c := &copier{ctx: ctx, src: etc, dst: home, scan: findSecrets(), deny: etcDenies, owner: &owner, linkBase: "home/" + devName}
 	skel, err := c.openDir(etc, "skel", mount.OpenBeneath)
 	if err != nil || skel == nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"cove/config"
 )
 
 const (
@@ -195,7 +197,7 @@ func kindOf(message string) error {
 		return ErrNotRunning
 	}
 	if rest, ok := strings.CutPrefix(message, "cannot delete container "); ok {
-		if id, state, ok := strings.Cut(rest, " that is not stopped: "); ok && validID.MatchString(id) && !strings.Contains(state, " ") {
+		if id, state, ok := strings.Cut(rest, " that is not stopped: "); ok && config.ValidID(id) && !strings.Contains(state, " ") {
 			return ErrRunning
 		}
 	}

@@ -17,9 +17,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"time"
+
+	"cove/config"
 )
 
 // DefaultTimeout is how long one invocation of runc may take. It is many times
@@ -44,12 +45,8 @@ const (
 	fifoFile  = "exec.fifo"
 )
 
-// What runc allows as an id, less names that begin with a dot (hidden files) or
-// a dash (options).
-var validID = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}$`)
-
 func checkID(op, id string) error {
-	if !validID.MatchString(id) {
+	if !config.ValidID(id) {
 		return &Error{Op: op, Message: fmt.Sprintf("bad id %q", id), Err: fs.ErrInvalid}
 	}
 	return nil
@@ -71,7 +68,7 @@ func (r *Runner) List() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if e.IsDir() && validID.MatchString(e.Name()) {
+		if e.IsDir() && config.ValidID(e.Name()) {
 			ids = append(ids, e.Name())
 		}
 	}

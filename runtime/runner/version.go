@@ -68,14 +68,17 @@ func (v Version) Safe() bool {
 	return true
 }
 
+// versionLine is compiled where it is used, once in a daemon's life: every run of
+// the program would pay for it otherwise.
+//
 // A distribution's or builder's suffix ("+dev", "-1ubuntu1", "~ds1") says nothing
 // of what was fixed; only "-rc.N" is ours to know.
-var versionLine = regexp.MustCompile(`^runc version ([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})(?:-rc\.?([0-9]{1,6}))?((?:[+~-][0-9A-Za-z.+~-]*)?)$`)
+const versionLine = `^runc version ([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})(?:-rc\.?([0-9]{1,6}))?((?:[+~-][0-9A-Za-z.+~-]*)?)$`
 
 // parseVersion reads the first line of `runc --version`.
 func parseVersion(out string) (Version, error) {
 	line, _, _ := strings.Cut(out, "\n")
-	m := versionLine.FindStringSubmatch(strings.TrimRight(line, " \r"))
+	m := regexp.MustCompile(versionLine).FindStringSubmatch(strings.TrimRight(line, " \r"))
 	if m == nil || strings.HasPrefix(m[5], "-rc") {
 		return Version{}, fmt.Errorf("not a version of runc: %q", printable(line))
 	}

@@ -8,6 +8,14 @@ import (
 	"cove/runtime/lifecycle"
 )
 
+// Checks tries what this machine can do, now.
+func (m *Manager) Checks(ctx context.Context) []doctor.Check {
+	if m.opt.Probe == nil {
+		return nil
+	}
+	return m.opt.Probe(ctx)
+}
+
 // Audit waits until what is deleted in the background is gone, and returns
 // what of this instance's no sandbox accounts for. While operations are under
 // way their sandboxes count as running.

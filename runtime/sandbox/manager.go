@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cove/runtime/doctor"
 	"cove/runtime/lifecycle"
 	"cove/runtime/store"
 )
@@ -40,6 +41,9 @@ type Options struct {
 
 	// Warnings are what this host lacks, in words, for the daemon's status.
 	Warnings []string
+
+	// Probe tries what this machine can do; nil tries nothing.
+	Probe func(ctx context.Context) []doctor.Check
 
 	// OnStage, when set, is called at every stage of every operation, after
 	// it was recorded: tests kill the daemon there.

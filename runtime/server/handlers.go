@@ -143,6 +143,18 @@ func (q *request) sessions() error {
 	return q.reply(http.StatusOK, toSessions(list))
 }
 
+func (q *request) checks() error {
+	if _, err := query(q.r); err != nil {
+		return err
+	}
+	list := q.s.opt.Manager.Checks(q.r.Context())
+	out := make([]api.Check, 0, len(list))
+	for _, c := range list {
+		out = append(out, api.Check(c))
+	}
+	return q.reply(http.StatusOK, out)
+}
+
 func (q *request) leaks() error {
 	if _, err := query(q.r); err != nil {
 		return err

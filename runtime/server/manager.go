@@ -23,5 +23,6 @@ type Manager interface {
 	Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error)
 	Subscribe(ctx context.Context, c sandbox.Caller, since *sandbox.Cursor) (*sandbox.Subscription, error)
 	Audit(ctx context.Context) ([]doctor.Leak, error)
+	Checks(ctx context.Context) []doctor.Check
 	Warnings() []string
 }

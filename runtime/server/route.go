@@ -42,6 +42,7 @@ func routes() []route {
 		{http.MethodPost, "/sandboxes/{ref}/exec", (*request).exec},
 		{http.MethodPost, "/sandboxes/{ref}/attach", (*request).attach},
 		{http.MethodGet, "/events", (*request).events},
+		{http.MethodGet, "/checks", (*request).checks},
 		{http.MethodGet, "/leaks", (*request).leaks},
 	}
 }

@@ -1,0 +1,156 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"cove/runtime/frame"
+)
+
+// ErrInvalid is wrapped by the error of a [Request] that breaks the
+// protocol's rules: the caller's fault, not the guest's.
+var ErrInvalid = errors.New("invalid request")
+
+// Validate checks r against the limits of the protocol. Both ends call it: the
+// daemon before sending, PID 1 after receiving. Its error wraps [ErrInvalid].
+func (r *Request) Validate() error {
+	if err := r.validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+func (r *Request) validate() error {
+	switch r.Kind {
+	case Ping, Sessions:
+	case Configure, Exec, Attach:
+		if err := r.validateProgram(); err != nil {
+			return err
+		}
+	case Shutdown:
+	default:
+		return fmt.Errorf("unknown kind %q", r.Kind)
+	}
+	if r.Timeout < 0 {
+		return errors.New("negative timeout")
+	}
+	return nil
+}
+
+func (r *Request) validateProgram() error {
+	if r.Kind == Exec && (len(r.Argv) == 0 || r.Argv[0] == "") {
+		return errors.New("no command")
+	}
+	if len(r.Argv) > MaxArgs || len(r.Shell) > MaxArgs {
+		return fmt.Errorf("more than %d arguments", MaxArgs)
+	}
+	for _, a := range append(append([]string(nil), r.Argv...), r.Shell...) {
+		if strings.IndexByte(a, 0) >= 0 {
+			return errors.New("an argument holds a zero byte")
+		}
+	}
+	if len(r.Env) > MaxEnv {
+		return fmt.Errorf("more than %d environment variables", MaxEnv)
+	}
+	for k, v := range r.Env {
+		if k == "" || strings.ContainsAny(k, "=\x00") || strings.IndexByte(v, 0) >= 0 {
+			return fmt.Errorf("bad environment variable %q", k)
+		}
+	}
+	if r.Dir != "" && (r.Dir[0] != '/' || len(r.Dir) > 4095 || strings.IndexByte(r.Dir, 0) >= 0) {
+		return fmt.Errorf("the working directory %q is not an absolute path", r.Dir)
+	}
+	for what, s := range map[string]string{"host name": r.Hostname, "user": r.User, "terminal type": r.Term} {
+		if len(s) > MaxName || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) {
+			return fmt.Errorf("bad %s %q", what, s)
+		}
+	}
+	if r.Session != "" && !ValidSession(r.Session) {
+		return fmt.Errorf("bad session name %q", r.Session)
+	}
+	if r.Cols < 0 || r.Cols > MaxCols || r.Rows < 0 || r.Rows > MaxCols {
+		return fmt.Errorf("bad terminal size %dx%d", r.Cols, r.Rows)
+	}
+	return nil
+}
+
+// ValidSession tells whether name can name a session: 1 to [MaxName] letters,
+// digits, '.', '_' and '-'.
+func ValidSession(name string) bool {
+	if name == "" || len(name) > MaxName {
+		return false
+	}
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Limits of what is kept of a guest's strings.
+const (
+	maxText    = 1 << 10 // bytes of an error
+	maxCommand = 256     // bytes of one argument shown in a list
+	maxShown   = 64      // arguments shown in a list
+)
+
+// clean makes a string of the guest's fit for a person's terminal and for
+// logs: no control characters, valid UTF-8, at most limit bytes.
+func clean(s string, limit int) string {
+	if len(s) > limit {
+		s = s[:limit]
+	}
+	return strings.Map(func(c rune) rune {
+		// C0, DEL, C1, and the marks that reorder text (CVE-2021-42574).
+		if c < ' ' || 0x7f <= c && c <= 0x9f || 0x202a <= c && c <= 0x202e || 0x2066 <= c && c <= 0x2069 {
+			return '?'
+		}
+		return c
+	}, strings.ToValidUTF8(s, "?"))
+}
+
+// cleanExit keeps of an exit status what the guest can know and bounds it.
+func cleanExit(e frame.ExitStatus) frame.ExitStatus {
+	out := frame.ExitStatus{Code: e.Code & 0xff, Error: clean(e.Error, maxText)}
+	if e.Signal > 0 && e.Signal <= 64 {
+		out.Signal = e.Signal
+	}
+	// The other reasons are the host's to give.
+	if e.Reason == frame.ReasonTimeout {
+		out.Reason = e.Reason
+	}
+	return out
+}
+
+func cleanStarted(s frame.StartedInfo) frame.StartedInfo {
+	if !ValidSession(s.Session) {
+		s.Session = ""
+	}
+	s.Pid = max(s.Pid, 0)
+	return s
+}
+
+func cleanSessions(in []SessionInfo) []SessionInfo {
+	var out []SessionInfo
+	for _, s := range in {
+		if len(out) == MaxSessions {
+			break
+		}
+		if !ValidSession(s.Name) {
+			continue
+		}
+		c := SessionInfo{
+			Name: s.Name, Cols: min(max(s.Cols, 0), MaxCols), Rows: min(max(s.Rows, 0), MaxCols),
+			Clients: max(s.Clients, 0), Created: s.Created, Activity: s.Activity,
+		}
+		for _, a := range s.Command[:min(len(s.Command), maxShown)] {
+			c.Command = append(c.Command, clean(a, maxCommand))
+		}
+		out = append(out, c)
+	}
+	return out
+}

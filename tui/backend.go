@@ -1,0 +1,48 @@
+package tui
+
+import (
+	"context"
+	"io"
+
+	"cove/config"
+	"cove/runtime/api"
+)
+
+// Backend is what the TUI needs of the daemon; the client of runtime/api
+// stands behind it. Errors are shown as they come, so they say what failed and
+// what to do. Every method may block until its context ends, and may be called
+// from several goroutines.
+type Backend interface {
+	// Watch calls each with every event after since, the zero Cursor meaning
+	// a snapshot first, until ctx ends, the daemon goes away or each returns
+	// an error. It always returns an error.
+	Watch(ctx context.Context, since api.Cursor, each func(api.Event) error) error
+	// Create makes and starts a sandbox; an empty name lets the daemon choose.
+	Create(ctx context.Context, name string, spec config.Spec) (api.Sandbox, error)
+	// The others take the id of a sandbox.
+	Start(ctx context.Context, id string) error
+	Stop(ctx context.Context, id string) error
+	Restart(ctx context.Context, id string) error
+	Delete(ctx context.Context, id string) error
+	// Attach joins a terminal session and returns the stream of frames after
+	// the daemon has agreed.
+	Attach(ctx context.Context, id string, r api.AttachRequest) (io.ReadWriteCloser, error)
+}
+
+// Profile is one profile that a sandbox can be made from.
+type Profile struct {
+	Name        string
+	Description string
+	// Err says why it cannot be used; it is shown in its place.
+	Err error
+}
+
+// Profiles is where profiles come from. Both functions read files and are
+// called from commands.
+type Profiles struct {
+	// List returns the profiles in the order in which they are offered; the
+	// first one is chosen until the person chooses.
+	List func(ctx context.Context) ([]Profile, error)
+	// Resolve turns a profile's name into what the daemon is given.
+	Resolve func(ctx context.Context, name string) (config.Spec, error)
+}

@@ -1,0 +1,89 @@
+package dialog
+
+import (
+	tea "charm.land/bubbletea/v2"
+
+	"cove/tui/text"
+	"cove/tui/theme"
+)
+
+// Confirm asks before something is lost. Cancel is the default: Enter on a
+// question that nobody read changes nothing.
+type Confirm struct {
+	title, body, command, verb string
+	yes                        func() tea.Cmd
+	onYes                      bool
+	// where the buttons were drawn last, for the mouse
+	line, cancelEnd, yesStart, yesEnd int
+}
+
+// NewConfirm returns a question. verb is the button that runs yes; command is
+// the same on the command line, shown below the body.
+func NewConfirm(title, body, command, verb string, yes func() tea.Cmd) *Confirm {
+	return &Confirm{title: title, body: body, command: command, verb: verb, yes: yes}
+}
+
+// ID implements [Dialog].
+func (c *Confirm) ID() string { return "confirm" }
+
+// Key implements [Dialog].
+func (c *Confirm) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
+	switch k.String() {
+	case "left", "right", "tab", "shift+tab", "h", "l":
+		c.onYes = !c.onYes
+	case "y", "Y":
+		return true, c.yes()
+	case "n", "N", "q", "esc":
+		return true, nil
+	case "enter":
+		if c.onYes {
+			return true, c.yes()
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// Paste implements [Dialog]: pasted text answers no question.
+func (c *Confirm) Paste(string) {}
+
+// Click implements [Dialog].
+func (c *Confirm) Click(x, y int) (bool, tea.Cmd) {
+	switch {
+	case y != c.line:
+		return false, nil
+	case x >= 0 && x < c.cancelEnd:
+		return true, nil
+	case x >= c.yesStart && x < c.yesEnd:
+		return true, c.yes()
+	}
+	return false, nil
+}
+
+// Draw implements [Dialog].
+func (c *Confirm) Draw(th *theme.Theme, w, h int) Content {
+	w = min(w, 64)
+	body := text.Wrap(c.body, w)
+	var lines []string
+	if room := h - 2; len(body) > room && room > 0 {
+		body = body[:room]
+	}
+	lines = append(lines, body...)
+	if c.command != "" && len(lines)+4 <= h {
+		lines = append(lines, "", th.Muted.Paint(text.Cut("$ "+c.command, w, th.Glyphs.Ellipsis)))
+	}
+	lines = append(lines, "")
+	cancel, yes := "  Cancel  ", "  "+c.verb+"  "
+	no, ok := th.Button, th.Button
+	if c.onYes {
+		yes, ok = " >"+c.verb+"< ", th.Danger
+	} else {
+		cancel, no = " >Cancel< ", th.Focused
+	}
+	c.line = len(lines)
+	c.cancelEnd = text.Width(cancel)
+	c.yesStart = c.cancelEnd + 2
+	c.yesEnd = c.yesStart + text.Width(yes)
+	lines = append(lines, no.Paint(cancel)+"  "+ok.Paint(yes))
+	return Content{Title: c.title, Lines: lines}
+}

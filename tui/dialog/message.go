@@ -1,0 +1,93 @@
+package dialog
+
+import (
+	"strconv"
+
+	tea "charm.land/bubbletea/v2"
+
+	"cove/tui/text"
+	"cove/tui/theme"
+)
+
+// Message shows text that may be longer than the screen: an error with its
+// whole chain, the help. It scrolls, and stays until it is closed.
+type Message struct {
+	id, title string
+	body      func(th *theme.Theme, w int) []string
+	top       int
+	page, len int // as drawn last
+}
+
+// NewMessage returns a message of plain text, wrapped to the screen.
+func NewMessage(id, title, body string) *Message {
+	body = text.CleanLines(body)
+	return NewPage(id, title, func(_ *theme.Theme, w int) []string { return text.Wrap(body, min(w, 76)) })
+}
+
+// NewPage returns a message whose lines are made for the width they get, at
+// most w cells each.
+func NewPage(id, title string, lines func(th *theme.Theme, w int) []string) *Message {
+	return &Message{id: id, title: title, body: lines}
+}
+
+// ID implements [Dialog].
+func (m *Message) ID() string { return m.id }
+
+// Key implements [Dialog].
+func (m *Message) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
+	switch k.String() {
+	case "esc", "q", "enter", "?":
+		return true, nil
+	case "up", "k":
+		m.scroll(-1)
+	case "down", "j":
+		m.scroll(1)
+	case "pgup", "ctrl+b", "ctrl+u":
+		m.scroll(-m.page)
+	case "pgdown", "ctrl+f", "ctrl+d", "space":
+		m.scroll(m.page)
+	case "home", "g":
+		m.scroll(-m.len)
+	case "end", "G":
+		m.scroll(m.len)
+	}
+	return false, nil
+}
+
+// Scroll moves the text by n lines, for the wheel.
+func (m *Message) Scroll(n int) { m.scroll(n) }
+
+func (m *Message) scroll(n int) { m.top = max(0, min(m.top+n, m.len-m.page)) }
+
+// Paste implements [Dialog].
+func (m *Message) Paste(string) {}
+
+// Click implements [Dialog].
+func (m *Message) Click(int, int) (bool, tea.Cmd) { return false, nil }
+
+// Draw implements [Dialog].
+func (m *Message) Draw(th *theme.Theme, w, h int) Content {
+	all := m.body(th, w)
+	foot := "esc closes"
+	m.len, m.page = len(all), min(len(all), max(h-2, 1))
+	m.scroll(0)
+	if m.page < m.len {
+		foot = strconv.Itoa(m.top+1) + "-" + strconv.Itoa(m.top+m.page) + " of " + strconv.Itoa(m.len) +
+			" " + th.Glyphs.Dot + " " + th.Glyphs.Up + " " + th.Glyphs.Down + " scroll " + th.Glyphs.Dot + " " + foot
+	}
+	lines := make([]string, 0, m.page+2)
+	lines = append(lines, all[m.top:m.top+m.page]...)
+	if len(lines)+2 <= h {
+		lines = append(lines, "")
+	}
+	if len(lines) < h {
+		lines = append(lines, th.Muted.Paint(text.Cut(foot, w, "")))
+	}
+	return Content{Title: m.title, Lines: lines}
+}
+
+// Scroller is a dialog that the wheel moves.
+type Scroller interface {
+	// Scroll moves the content by n lines.
+	Scroll(n int)
+}

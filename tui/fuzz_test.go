@@ -1,0 +1,113 @@
+package tui
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"cove/runtime/api"
+	"cove/runtime/lifecycle"
+	"cove/tui/attach"
+	"cove/tui/theme"
+)
+
+// FuzzApp sends keys, sizes, clicks, events and answers in any order, and
+// checks after each what holds of every frame: exactly as many lines as the
+// screen has, none too wide, the cursor inside, the selection a real row. No
+// sequence of keys may panic.
+func FuzzApp(f *testing.F) {
+	f.Add(uint64(1), 200)
+	f.Add(uint64(2), 200)
+	f.Add(uint64(3), 400)
+	f.Fuzz(func(t *testing.T, seed uint64, steps int) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		m := newModel(t, 80, 24, fleet(noon())...)
+		for range max(0, min(steps, 500)) {
+			m.step(r)
+			m.check()
+		}
+	})
+}
+
+// keys of the fuzz test: those that mean something, more often than others.
+const fuzzKeys = "n n s r D e ? q k j g G y x 1 - ] 日"
+
+var errLong = errors.New(strings.Repeat("a long error of 日本 with \x1b[31mcolour\x07 and\nlines ", 20))
+
+func (m *model) step(r *rand.Rand) {
+	keys := append(strings.Fields(fuzzKeys), "enter", "esc", "tab", "up", "down", "left", "right", "home", "end", "pgup", "pgdown",
+		"backspace", "delete", "ctrl+]", "ctrl+z", "ctrl+w", "ctrl+u", "ctrl+d")
+	states := lifecycle.States()
+	switch r.IntN(14) {
+	default:
+		m.key(keys[r.IntN(len(keys))])
+	case 1:
+		m.send(tea.WindowSizeMsg{Width: r.IntN(320), Height: r.IntN(110)})
+	case 2:
+		m.send(tea.WindowSizeMsg{Width: 38 + r.IntN(50), Height: 6 + r.IntN(20)})
+	case 3:
+		b := api.Sandbox{ID: fmt.Sprint(r.IntN(80)), Name: randomText(r), State: states[r.IntN(len(states))], Profile: randomText(r),
+			Image: randomText(r), Created: m.now.Add(-time.Duration(r.Int64N(1 << 52)))}
+		if r.IntN(2) == 0 {
+			b.Reason = &lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: randomText(r) + "\n\x1b[31m" + randomText(r)}
+		}
+		m.fake.Put(b)
+		m.sync()
+	case 4:
+		if n := len(m.app.snap.Sandboxes); n > 0 {
+			m.fake.Remove(m.app.snap.Sandboxes[r.IntN(n)].ID)
+			m.sync()
+		}
+	case 5:
+		m.send(tea.MouseClickMsg{X: r.IntN(200), Y: r.IntN(60), Button: tea.MouseLeft})
+	case 6:
+		m.send(tea.MouseWheelMsg{X: 1, Y: 5, Button: []tea.MouseButton{tea.MouseWheelUp, tea.MouseWheelDown}[r.IntN(2)]})
+	case 7:
+		m.now = m.now.Add(time.Duration(r.Int64N(int64(time.Hour))))
+		m.send(tickMsg{})
+	case 8:
+		s := m.app.snap
+		s.Link, s.Err, s.Known = Link(r.IntN(3)), errLong, r.IntN(4) > 0
+		if !s.Known {
+			s.Sandboxes = nil
+		}
+		m.send(mirrorMsg{snap: s})
+	case 9:
+		m.send(tea.PasteMsg{Content: randomText(r)})
+	case 10:
+		m.app.restyle(func(o *theme.Options) {
+			*o = theme.Options{ASCII: r.IntN(2) == 0, Light: r.IntN(2) == 0, NoColor: r.IntN(2) == 0}
+		})
+	case 11:
+		switch r.IntN(4) {
+		case 0:
+			m.send(doneMsg{id: "a1", name: "fix-auth", verb: "stop", err: errLong})
+		case 1:
+			m.send(createdMsg{gen: m.app.made, name: "x", err: errLong})
+		case 2:
+			m.send(joinedMsg{gen: m.app.joins, err: errLong})
+		case 3:
+			m.send(detachedMsg{gen: m.app.joins, res: attach.Result{How: attach.Lost, Err: errLong, Rest: []byte("\x1b[Ajx\x1b")}})
+		}
+	case 12:
+		ps, err := profiles().List(m.t.Context())
+		if r.IntN(3) == 0 {
+			ps, err = nil, errLong
+		}
+		m.send(profilesMsg{gen: m.app.made, profiles: ps, err: err})
+	}
+}
+
+func randomText(r *rand.Rand) string {
+	alphabet := []string{"a", "b", "-", "7", "日", "é", "🇩🇪", "👩‍🚀", "\u202e", "\x1b", "\t", "\n", "\xff", " ", "e\u0301"}
+	var b strings.Builder
+	for range r.IntN(60) {
+		b.WriteString(alphabet[r.IntN(len(alphabet))])
+	}
+	return b.String()
+}

@@ -1,0 +1,116 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"cove/config"
+	"cove/runtime/api"
+	"cove/runtime/lifecycle"
+	"cove/tui/tuitest"
+)
+
+// The test binary is also the program that the terminal tests run: with
+// COVE_TUI_TEST set it shows the real interface over a daemon in memory.
+const programEnv = "COVE_TUI_TEST"
+
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(programEnv); kind != "" {
+		os.Exit(program(kind))
+	}
+	os.Exit(m.Run())
+}
+
+// program runs the interface. kind chooses the daemon: "list" has sandboxes,
+// "empty" none, "refuse" refuses to attach, "many" has a thousand, "panic"
+// panics in a command, "show" is for looking at it.
+func program(kind string) int {
+	now := time.Now
+	fake := tuitest.NewFake(now, fleet(now())...)
+	switch kind {
+	case "empty":
+		fake = tuitest.NewFake(now)
+	case "refuse":
+		fake.RefuseAttach = &api.Error{Code: api.CodeUnavailable, Message: "the sandbox does not answer", Hint: "cove restart it"}
+	case "many":
+		fake = tuitest.NewFake(now, crowd(now(), 1000)...)
+	case "quiet":
+		fake = tuitest.NewFake(now, fleet(now().Add(-time.Hour))...) // no age in seconds
+	case "show":
+		fake.Delay = 700 * time.Millisecond
+	}
+	var backend Backend = fake
+	if kind == "panic" {
+		backend = panicking{fake}
+	}
+	err := Run(context.Background(), Options{
+		Backend: backend, Profiles: profiles(), ValidName: config.ValidName, Environ: os.Environ(),
+	})
+	fmt.Printf("calls: %v\n", fake.Calls())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cove:", err)
+		return 1
+	}
+	return 0
+}
+
+type panicking struct{ *tuitest.Fake }
+
+func (panicking) Attach(context.Context, string, api.AttachRequest) (io.ReadWriteCloser, error) {
+	panic("on purpose")
+}
+
+// profiles are those of the tests, one of them broken.
+func profiles() Profiles {
+	return Profiles{
+		List: func(context.Context) ([]Profile, error) {
+			return []Profile{
+				{Name: "shell", Description: "A shell on this machine's own system"},
+				{Name: "python", Description: "Python on this machine's own toolchain"},
+				{Name: "node", Description: "Node.js"},
+				{Name: "untrusted", Description: "Small limits, no network, deleted when it stops"},
+				{Name: "mine", Err: errors.New(`mine.toml:3: unknown key "memroy", do you mean "memory"?`)},
+			}, nil
+		},
+		Resolve: func(_ context.Context, name string) (config.Spec, error) {
+			return config.Spec{Profile: name, Image: "host"}, nil
+		},
+	}
+}
+
+// fleet is a list with something of everything.
+func fleet(now time.Time) []api.Sandbox {
+	at := func(d time.Duration) *time.Time { t := now.Add(-d); return &t }
+	const day = 24 * time.Hour
+	return []api.Sandbox{
+		{ID: "a1", Name: "fix-auth", State: lifecycle.Started, Profile: "python", Image: "host", Created: *at(3 * day), Started: at(134 * time.Minute)},
+		{ID: "a2", Name: "gen-docs", State: lifecycle.Started, Profile: "node", Image: "docker.io/library/node:22-slim", Created: *at(26 * time.Hour), Started: at(42 * time.Second),
+			Warnings: []string{"memory is not limited: this host has no memory controller"}},
+		{ID: "a3", Name: "old-demo", State: lifecycle.Stopped, Profile: "shell", Image: "host", Created: *at(40 * day), Stopped: at(day), Reason: &lifecycle.Reason{Kind: lifecycle.ReasonUser}},
+		{ID: "a4", Name: "flaky-ci", State: lifecycle.Error, Profile: "go", Image: "host", Created: *at(5 * time.Hour),
+			Reason: &lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: "start: runc: container process is already dead: exit status 1"}},
+		{ID: "a5", Name: "wheel-cache", State: lifecycle.PullingSnapshot, Profile: "python", Image: "docker.io/library/python:3.13", Created: *at(4 * time.Second)},
+		{ID: "a6", Name: "spike", State: lifecycle.Stopped, Profile: "untrusted", Image: "host", Created: *at(2 * time.Hour), Stopped: at(time.Hour), Reason: &lifecycle.Reason{Kind: lifecycle.ReasonOOM}},
+		{ID: "a7", Name: "trainer", State: lifecycle.Stopping, Profile: "python", Image: "host", Created: *at(9 * day), Started: at(8 * day)},
+	}
+}
+
+// crowd is n sandboxes.
+func crowd(now time.Time, n int) []api.Sandbox {
+	states := []lifecycle.State{lifecycle.Started, lifecycle.Started, lifecycle.Stopped, lifecycle.Error, lifecycle.Starting}
+	out := make([]api.Sandbox, n)
+	for i := range out {
+		started := now.Add(-time.Duration(i) * time.Minute)
+		out[i] = api.Sandbox{ID: fmt.Sprintf("c%04d", i), Name: fmt.Sprintf("box-%04d", i), State: states[i%len(states)],
+			Profile: "python", Image: "docker.io/library/python:3.13-slim", Created: started.Add(-time.Hour), Started: &started}
+		if out[i].State == lifecycle.Error {
+			out[i].Reason = &lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: "start: no space left on device"}
+		}
+	}
+	return out
+}

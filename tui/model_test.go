@@ -1,0 +1,304 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/google/go-cmp/cmp"
+
+	"cove/config"
+	"cove/runtime/api"
+	"cove/tui/internal/require"
+	"cove/tui/theme"
+	"cove/tui/tuitest"
+)
+
+// noon is when the tests of the model take place.
+func noon() time.Time { return time.Date(2026, 3, 14, 12, 0, 0, 0, time.UTC) }
+
+// model is an App without a program around it: messages go in by hand, and
+// commands are run when the test says so.
+type model struct {
+	t    testing.TB
+	app  *App
+	now  time.Time
+	fake *tuitest.Fake
+	cmds []tea.Cmd
+}
+
+func newModel(t testing.TB, w, h int, boxes ...api.Sandbox) *model {
+	t.Helper()
+	m := &model{t: t, now: noon()}
+	clock := func() time.Time { return m.now }
+	m.fake = tuitest.NewFake(clock, boxes...)
+	app, err := New(context.Background(), Options{
+		Backend: m.fake, Profiles: profiles(), ValidName: config.ValidName, Clock: clock,
+		Environ: []string{"TERM=xterm-256color"},
+	})
+	require.NoError(t, err)
+	m.app = app
+	m.send(tea.WindowSizeMsg{Width: w, Height: h})
+	m.sync()
+	return m
+}
+
+// sync brings the model to what the fake daemon knows.
+func (m *model) sync() {
+	s := Snapshot{Link: Live, Known: true}
+	mirror := NewMirror(m.fake)
+	_ = m.fake.Watch(m.t.Context(), api.Cursor{}, func(e api.Event) error {
+		mirror.take(e)
+		return errors.New("enough")
+	})
+	s.Sandboxes = mirror.Snapshot().Sandboxes
+	m.send(mirrorMsg{snap: s})
+}
+
+func (m *model) send(msg tea.Msg) {
+	_, cmd := m.app.Update(msg)
+	// The next wait for the mirror and for the clock are not for tests.
+	switch msg.(type) {
+	case mirrorMsg, tickMsg:
+		return
+	}
+	if cmd != nil {
+		m.cmds = append(m.cmds, cmd)
+	}
+}
+
+// run runs the commands that were returned, and what follows from them.
+func (m *model) run() {
+	for len(m.cmds) > 0 {
+		cmd := m.cmds[0]
+		m.cmds = m.cmds[1:]
+		switch msg := cmd().(type) {
+		case tea.BatchMsg:
+			for _, c := range msg {
+				if c != nil {
+					m.cmds = append(m.cmds, c)
+				}
+			}
+		case nil:
+		default:
+			m.send(msg)
+		}
+	}
+	m.sync()
+}
+
+// key presses keys: their names, or single letters.
+func (m *model) key(names ...string) {
+	special := map[string]rune{"enter": tea.KeyEnter, "esc": tea.KeyEscape, "tab": tea.KeyTab, "up": tea.KeyUp, "down": tea.KeyDown,
+		"left": tea.KeyLeft, "right": tea.KeyRight, "home": tea.KeyHome, "end": tea.KeyEnd, "pgup": tea.KeyPgUp, "pgdown": tea.KeyPgDown,
+		"backspace": tea.KeyBackspace, "delete": tea.KeyDelete}
+	for _, n := range names {
+		k := tea.KeyPressMsg{}
+		rest, ctrl := strings.CutPrefix(n, "ctrl+")
+		switch code, ok := special[rest]; {
+		case ok:
+			k.Code = code
+		case ctrl:
+			k.Code = []rune(rest)[0]
+		default:
+			k.Code, k.Text = []rune(n)[0], n
+		}
+		if ctrl {
+			k.Mod = tea.ModCtrl
+		}
+		m.send(k)
+	}
+}
+
+func (m *model) typed(s string) {
+	for _, r := range s {
+		m.key(string(r))
+	}
+}
+
+func (m *model) screen() tuitest.Screen {
+	m.t.Helper()
+	m.check()
+	return tuitest.Draw(m.app.View().Content, m.app.w, m.app.h)
+}
+
+func (m *model) see(text string) {
+	m.t.Helper()
+	if s := m.screen(); !s.Has(text) {
+		m.t.Fatalf("%q is not on\n%s", text, s.Text())
+	}
+}
+
+func (m *model) gone(text string) {
+	m.t.Helper()
+	if s := m.screen(); s.Has(text) {
+		m.t.Fatalf("%q is on\n%s", text, s.Text())
+	}
+}
+
+// check checks what holds of every frame.
+func (m *model) check() {
+	m.t.Helper()
+	v := m.app.View()
+	if m.app.w < 1 || m.app.h < 1 {
+		if v.Content != "" {
+			m.t.Fatalf("%q on no screen", v.Content)
+		}
+		return
+	}
+	lines := strings.Split(v.Content, "\n")
+	if len(lines) != m.app.h {
+		m.t.Fatalf("%d lines on a screen of %d", len(lines), m.app.h)
+	}
+	for _, l := range lines {
+		if n := ansi.StringWidth(l); n > m.app.w {
+			m.t.Fatalf("a line of %d cells on a screen of %d: %q", n, m.app.w, l)
+		}
+	}
+	if c := v.Cursor; c != nil && (c.X < 0 || c.Y < 0 || c.X >= m.app.w || c.Y >= m.app.h) {
+		m.t.Fatalf("the cursor is at %d,%d on a screen of %dx%d", c.X, c.Y, m.app.w, m.app.h)
+	}
+	if n := m.app.list.Len(); n > 0 && m.app.selected() == nil {
+		m.t.Fatalf("nothing is selected of %d", n)
+	}
+}
+
+// update writes the golden files anew: go test ./tui -update.
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+		return
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err, "run: go test ./tui -update")
+	if d := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); d != "" {
+		t.Errorf("%s is not as in %s (-want +got); go test ./tui -update writes it anew\n%s", name, path, d)
+	}
+}
+
+// views are the screens whose looks are kept in golden files.
+func views() map[string]func(*testing.T, int, int) *model {
+	with := func(do func(*model)) func(*testing.T, int, int) *model {
+		return func(t *testing.T, w, h int) *model {
+			m := newModel(t, w, h, fleet(noon())...)
+			do(m)
+			return m
+		}
+	}
+	return map[string]func(*testing.T, int, int) *model{
+		"list":   with(func(m *model) { m.key("down") }),
+		"crowd":  func(t *testing.T, w, h int) *model { return newModel(t, w, h, crowd(noon(), 1000)...) },
+		"empty":  func(t *testing.T, w, h int) *model { return newModel(t, w, h) },
+		"create": with(func(m *model) { m.key("n"); m.run(); m.typed("fix-auth-2") }),
+		"refused": with(func(m *model) {
+			m.fake.RefuseCreate = func(string) error {
+				return &api.Error{Code: api.CodeExhausted, Message: "there is no space left on the disk of /var/lib/cove", Hint: "cove rm what you do not need"}
+			}
+			m.key("n")
+			m.run()
+			m.typed("x1")
+			m.key("enter")
+			m.run()
+		}),
+		"delete": with(func(m *model) { m.key("D") }),
+		"help":   with(func(m *model) { m.key("?") }),
+		"error": with(func(m *model) {
+			m.send(doneMsg{id: "a3", name: "old-demo", verb: "start", err: errors.New("start: mount the root: overlay: the kernel refused it: permission denied\nlast lines of the log:\n  one\n  two")})
+			m.key("e")
+		}),
+		"notice": with(func(m *model) {
+			m.send(doneMsg{id: "a3", name: "old-demo", verb: "start", err: errors.New("start: mount the root: overlay: permission denied")})
+		}),
+		"gone": with(func(m *model) {
+			s := m.app.snap
+			s.Link, s.Err = Down, errors.New("dial unix /run/cove/cove.sock: connection refused")
+			m.send(mirrorMsg{snap: s})
+			m.key("s")
+		}),
+		"never": func(t *testing.T, w, h int) *model {
+			m := newModel(t, w, h)
+			m.send(mirrorMsg{snap: Snapshot{Link: Down, Err: errors.New("dial unix /run/cove/cove.sock: connect: no such file or directory")}})
+			return m
+		},
+	}
+}
+
+func TestScreens(t *testing.T) {
+	for name, make := range views() {
+		t.Run(name, func(t *testing.T) {
+			var b strings.Builder
+			for _, size := range [][2]int{{40, 8}, {80, 24}, {120, 40}, {200, 60}} {
+				s := make(t, size[0], size[1]).screen()
+				fmt.Fprintf(&b, "== %dx%d\n%s\n", size[0], size[1], strings.TrimRight(s.Text(), "\n"))
+			}
+			for _, look := range []struct {
+				name string
+				o    theme.Options
+			}{{"dark", theme.Options{}}, {"light", theme.Options{Light: true}}, {"NO_COLOR", theme.Options{NoColor: true}}} {
+				m := make(t, 80, 24)
+				m.app.restyle(func(o *theme.Options) { *o = look.o })
+				fmt.Fprintf(&b, "== looks on %s\n%s", look.name, m.screen().Styles())
+			}
+			golden(t, name, b.String())
+		})
+	}
+}
+
+func TestASCIIOnly(t *testing.T) {
+	for name, make := range views() {
+		m := make(t, 80, 24)
+		m.app.restyle(func(o *theme.Options) { o.ASCII = true })
+		for _, l := range m.screen().Lines {
+			for _, r := range l {
+				require.AtMost(t, r, '~', "%s: %q in %q", name, r, l)
+			}
+		}
+	}
+}
+
+// A frame costs less than a millisecond; the test allows for a machine that
+// is busy with other things.
+func TestViewIsFast(t *testing.T) {
+	m := newModel(t, 200, 60, crowd(noon(), 1000)...)
+	const frames = 50
+	best := time.Hour
+	for range 5 {
+		begin := time.Now()
+		for range frames {
+			_ = m.app.View()
+		}
+		best = min(best, time.Since(begin)/frames)
+	}
+	t.Logf("View of 1000 rows at 200x60: %s", best)
+	require.AtMost(t, best, 5*time.Millisecond)
+}
+
+func BenchmarkView(b *testing.B) {
+	m := newModel(b, 200, 60, crowd(noon(), 1000)...)
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = m.app.View()
+	}
+}
+
+func BenchmarkUpdateOfAThousand(b *testing.B) {
+	m := newModel(b, 200, 60, crowd(noon(), 1000)...)
+	s := m.app.snap
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = m.app.Update(mirrorMsg{snap: s})
+	}
+}

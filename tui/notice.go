@@ -1,0 +1,65 @@
+package tui
+
+import (
+	"time"
+
+	"cove/tui/text"
+	"cove/tui/theme"
+)
+
+// notice is the line in which the program says what happened. News goes by
+// itself; an error stays until it is dismissed, and comes back when news that
+// covered it is gone.
+type notice struct {
+	news  string
+	until time.Time // when the news goes
+	fault string    // an error, in one line
+	whole string    // and in full, for its dialog
+}
+
+// stay is how long news stays.
+const stay = 6 * time.Second
+
+// say shows news.
+func (n *notice) say(now time.Time, s string) { n.news, n.until = text.Clean(s), now.Add(stay) }
+
+// fail shows an error, over any news.
+func (n *notice) fail(what string, err error) {
+	n.whole = text.CleanLines(what + ": " + err.Error())
+	n.fault, n.news = text.Clean(n.whole), ""
+}
+
+// dismiss removes what is shown.
+func (n *notice) dismiss() {
+	if n.news != "" {
+		n.news = ""
+		return
+	}
+	n.fault, n.whole = "", ""
+}
+
+func (n *notice) tick(now time.Time) {
+	if !now.Before(n.until) {
+		n.news = ""
+	}
+}
+
+// line draws the notice in w cells; "" when there is none.
+func (n *notice) line(th *theme.Theme, w int) string {
+	switch g := th.Glyphs; {
+	case n.news != "":
+		return text.Fit(" "+n.news, w, g.Ellipsis)
+	case n.fault != "":
+		const hint = "  e shows all  esc dismisses "
+		room := w
+		if w >= 60 {
+			room -= len(hint)
+		}
+		line := th.Bad.Paint(text.Fit(" "+g.Failed+" "+n.fault, room, g.Ellipsis))
+		if room < w {
+			line += th.Muted.Paint(hint)
+		}
+		return line
+	}
+	return ""
+}

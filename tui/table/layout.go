@@ -1,0 +1,99 @@
+package table
+
+import "slices"
+
+// Column describes one column of a [Table].
+type Column struct {
+	Title string
+	// Min and Max are its narrowest and widest useful widths in cells,
+	// without the gap. Between them it takes what its cells need.
+	Min, Max int
+	// Flex marks columns that may grow over Max when there is room: each
+	// takes a share of this weight.
+	Flex int
+	// Leaves says when the column gives way on a narrow screen: 0 never,
+	// the highest first.
+	Leaves int
+	// Right aligns its cells, for numbers and ages.
+	Right bool
+}
+
+// Gap is the number of empty cells between two columns.
+const Gap = 2
+
+// Layout returns the width of each column in a space of width cells; 0 is a
+// column that has left. need is what the widest cell of each column takes.
+// Columns leave while the minimum widths do not fit; then each gets at most
+// what it needs, those that need little first; then flexible ones share what
+// is over.
+func Layout(cols []Column, need []int, width int) []int {
+	shown := make([]bool, len(cols))
+	for i := range shown {
+		shown[i] = true
+	}
+	for total(cols, shown) > width {
+		out := -1
+		for i, c := range cols {
+			if shown[i] && c.Leaves > 0 && (out < 0 || c.Leaves >= cols[out].Leaves) {
+				out = i
+			}
+		}
+		if out < 0 {
+			break
+		}
+		shown[out] = false
+	}
+	widths := make([]int, len(cols))
+	spare := width - total(cols, shown)
+	flex := 0
+	for i, c := range cols {
+		if shown[i] {
+			widths[i] = c.Min
+			flex += c.Flex
+		}
+	}
+	// A cell to each in turn: no column starves because another is greedy.
+	for grown := true; grown && spare > 0; {
+		grown = false
+		for i, c := range cols {
+			if shown[i] && spare > 0 && widths[i] < min(need[i], c.Max) {
+				widths[i]++
+				spare--
+				grown = true
+			}
+		}
+	}
+	for i, c := range cols {
+		if flex == 0 || spare <= 0 {
+			break
+		}
+		if shown[i] && c.Flex > 0 {
+			grow := spare * c.Flex / flex
+			widths[i] += grow
+			spare -= grow
+			flex -= c.Flex
+		}
+	}
+	if spare < 0 { // not even the columns that never leave fit
+		for i := range slices.Backward(widths) {
+			cut := min(-spare, max(0, widths[i]-1))
+			widths[i] -= cut
+			spare += cut
+		}
+	}
+	return widths
+}
+
+// total is what the shown columns need at least.
+func total(cols []Column, shown []bool) int {
+	n := 0
+	for i, c := range cols {
+		if shown[i] {
+			if n > 0 {
+				n += Gap
+			}
+			n += c.Min
+		}
+	}
+	return n
+}

@@ -201,7 +201,10 @@ func (a *App) actionReason(id string, c scope) string {
 // perform runs an action, or says why it cannot.
 func (a *App) perform(act *action.Action[scope], why string) tea.Cmd {
 	if why != "" {
-		a.notice.say(a.now, act.Title+": "+why)
+		if !strings.HasPrefix(why, act.Title+" ") {
+			why = act.Title + ": " + why
+		}
+		a.notice.say(a.now, why)
 		return nil
 	}
 	return act.Run(a.scope())

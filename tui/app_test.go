@@ -47,9 +47,9 @@ func TestHintsFollowTheState(t *testing.T) {
 func TestDisabledKeysSayWhy(t *testing.T) {
 	m := newModel(t, 100, 24, api.Sandbox{ID: "1", Name: "a", State: lifecycle.Stopping, Created: noon()})
 	for key, say := range map[string]string{
-		"enter": "attach: attach needs a sandbox that is started; this one is stopping",
-		"s":     "start: start needs a sandbox that is stopped, archived or error; this one is stopping",
-		"r":     "restart: restart needs",
+		"enter": "attach needs a sandbox that is started; this one is stopping",
+		"s":     "start needs a sandbox that is stopped, archived or error; this one is stopping",
+		"r":     "restart needs",
 		"e":     "error: there is no error",
 	} {
 		m.key(key)
@@ -117,7 +117,7 @@ func TestErrorStaysUntilDismissed(t *testing.T) {
 	m.see("─ Error ─")
 	m.key("esc")
 	m.key("j", "enter") // news covers it for a while
-	m.see("attach: attach needs")
+	m.see("attach needs")
 	m.now = m.now.Add(stay)
 	m.send(tickMsg{})
 	m.see("it hangs")

@@ -55,6 +55,15 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("after 32 MiB")
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if total, anon := s.rss(t); anon < maxRSS/2 {
+			t.Logf("at rest: %d KiB, %d not shared", total, anon)
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no memory is given back")
+		}
+	}
 }
 
 func BenchmarkExecTrue(b *testing.B) {

@@ -116,6 +116,7 @@ func buildInit(tb testing.TB) string {
 // sandbox is a running cove-init in namespaces of its own.
 type sandbox struct {
 	*guest.Client
+	socket string
 	cmd    *exec.Cmd
 	stderr *bytes.Buffer
 	exited chan struct{}
@@ -148,7 +149,7 @@ func newSandbox(tb testing.TB) *sandbox {
 	l := listen(tb, socket)
 	const base = 3 << 16 << 4
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}}
-	s := &sandbox{Client: guest.NewClient(socket), stderr: &bytes.Buffer{}, exited: make(chan struct{})}
+	s := &sandbox{Client: guest.NewClient(socket), socket: socket, stderr: &bytes.Buffer{}, exited: make(chan struct{})}
 	s.cmd = exec.Command("/proc/self/exe")
 	s.cmd.Env = []string{stageEnv + "=" + init, filesEnv + "=" + dir}
 	s.cmd.ExtraFiles = []*os.File{l}

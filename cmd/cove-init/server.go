@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -40,7 +41,13 @@ type server struct {
 		done chan struct{}
 	}
 	supervisors supervisors
+	// tidy gives memory back to the system when no connection has ended for a
+	// while; the runtime takes minutes for it.
+	tidy *time.Timer
 }
+
+// tidyAfter is how long it must be quiet.
+const tidyAfter = time.Second
 
 func newServer(c *children) (*server, error) {
 	var boot [8]byte
@@ -52,6 +59,7 @@ func newServer(c *children) (*server, error) {
 	s.sessions.unnamed = map[*session]struct{}{}
 	s.supervisors.pids = map[int]struct{}{}
 	s.down.done = make(chan struct{})
+	s.tidy = time.AfterFunc(tidyAfter, debug.FreeOSMemory)
 	return s, nil
 }
 
@@ -111,7 +119,10 @@ func (s *server) accept(l *listener) {
 		select {
 		case s.slots <- struct{}{}:
 			go func() {
-				defer func() { <-s.slots }()
+				defer func() {
+					<-s.slots
+					s.tidy.Reset(tidyAfter)
+				}()
 				s.serve(os.NewFile(uintptr(fd), "connection"))
 			}()
 		default:

@@ -34,7 +34,7 @@ const (
 const MaxPayload = 1 << 20
 
 // Chunk is how many bytes of stdin or output a sender puts into one frame.
-const Chunk = 32 << 10
+const Chunk = 64 << 10
 
 // StdinWindow is how many bytes of stdin a sender may have in flight before
 // the first [Ack]; each Ack returns credit for bytes the program has taken.

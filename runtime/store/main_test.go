@@ -14,8 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Some tests need other processes: this test binary, called with this variable.
-const helperVar = "COVE_STORE_TEST_HELPER"
+// Some tests need other processes: this test binary, called with helperVar set.
+const (
+	helperVar = "COVE_STORE_TEST_HELPER"
+	// enough is far more than anything here takes, on a loaded machine too.
+	enough = 20 * time.Second
+)
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(helperVar) {
@@ -41,7 +45,9 @@ func helperLock(dir string) {
 		die(err)
 	}
 	fmt.Println("locked")
-	select {}
+	for {
+		_ = unix.Pause()
+	}
 }
 
 // helperLeases takes leases as fast as it can, prints them, and is done.

@@ -56,7 +56,8 @@ test: build test-deps ## the whole suite, as root: real sandboxes, real runc
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=$(ROUNDS) $(GO) test -timeout 11m ./...
 
 soak: build test-deps ## the long rounds: kill -9 of the daemon, attach and detach
-	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=200 $(GO) test -count=1 -timeout 60m -v -run 'Soak|KillRounds' ./cmd/cove
+	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=200 COVE_SOAK=1 \
+		$(GO) test -count=1 -timeout 60m -v -run 'KillRounds|Model' ./cmd/cove ./runtime/sandbox
 
 bench: build test-deps ## create, exec, stop and delete against runc itself, as ratios of one run
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m -run '^$$' -bench Budget -benchtime 30x ./cmd/cove

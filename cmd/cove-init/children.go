@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -22,7 +21,7 @@ var errStopping = errors.New("the sandbox is stopping")
 // known here before anybody can reap it, and a pid is only signalled while the
 // process has not been reaped.
 type children struct {
-	oomScore string // of programs; empty: as inherited
+	score *oomScore // nil: programs inherit ours
 
 	mu     sync.Mutex
 	live   map[int]*child
@@ -38,12 +37,43 @@ type child struct {
 	c      *children
 }
 
-func newChildren() *children {
-	own := 0
-	if b, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
-		own, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+func newChildren(score *oomScore) *children {
+	return &children{score: score, live: map[int]*child{}}
+}
+
+// oomScore changes this process's own OOM score, which a child has from its
+// first moment: raising the child's afterwards would be too late for what it
+// forks at once. For the millisecond of a fork PID 1 is no better off than the
+// programs; all of them being larger, it is still not taken first. Going back
+// needs no privilege (oom_score_adj_min).
+type oomScore struct {
+	f           *os.File
+	own, raised []byte
+}
+
+// newOOMScore returns nil where there is no such thing.
+func newOOMScore() *oomScore {
+	f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_RDWR, 0)
+	if err != nil {
+		return nil
 	}
-	return &children{oomScore: strconv.Itoa(min(own+oomRaise, 1000)), live: map[int]*child{}}
+	b := make([]byte, 16)
+	n, _ := f.ReadAt(b, 0)
+	own, err := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	if err != nil {
+		_ = f.Close()
+		return nil
+	}
+	return &oomScore{f: f, own: strconv.AppendInt(nil, int64(own), 10), raised: strconv.AppendInt(nil, int64(min(own+oomRaise, 1000)), 10)}
+}
+
+// raise raises the score until the function that it returns is called.
+func (o *oomScore) raise() (lower func()) {
+	if o == nil {
+		return func() {}
+	}
+	_, _ = o.f.WriteAt(o.raised, 0)
+	return func() { _, _ = o.f.WriteAt(o.own, 0) }
 }
 
 // start forks and executes. Its error is the errno of what failed in the child.
@@ -53,15 +83,11 @@ func (c *children) start(path string, argv []string, attr *syscall.ProcAttr) (*c
 	if c.closed {
 		return nil, errStopping
 	}
+	lower := c.score.raise()
 	pid, err := syscall.ForkExec(path, argv, attr)
+	lower()
 	if err != nil {
 		return nil, err
-	}
-	// Only now can it be raised without a helper between fork and exec. What
-	// the program forks in the microseconds before keeps our score, which
-	// matters little: the kernel also goes by size.
-	if c.oomScore != "" {
-		_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(c.oomScore), 0)
 	}
 	k := &child{pid: pid, done: make(chan struct{}), c: c}
 	c.live[pid] = k

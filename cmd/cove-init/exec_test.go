@@ -57,7 +57,8 @@ func TestExec(t *testing.T) {
 		{name: "no descriptors left open", script: "ls -l /proc/self/fd | grep -c -- '->'", stdout: "4\n"}, // 0, 1, 2 and the listing's own
 		{name: "signals as by default", script: "sed -nE '/^Sig(Blk|Ign|Cgt)/p' /proc/self/status", stdout: "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n"},
 		{name: "own session", script: "test $(ps -o sid= -p $$) -eq $$ && echo yes", stdout: "yes\n"},
-		{name: "dies first when memory is short", script: "echo $(($(cat /proc/self/oom_score_adj) - $(cat /proc/1/oom_score_adj)))", stdout: "500\n"},
+		{name: "dies first when memory is short", script: "a=$(cat /proc/self/oom_score_adj); sleep 0.02; echo $((a - $(cat /proc/1/oom_score_adj)))", stdout: "500\n"},
+		{name: "so do those under a time limit", req: guest.Request{Timeout: time.Minute}, script: "a=$(cat /proc/self/oom_score_adj); sleep 0.02; echo $((a - $(cat /proc/1/oom_score_adj)))", stdout: "500\n"},
 		{name: "host name", script: "uname -n", stdout: "box\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

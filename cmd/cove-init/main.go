@@ -55,7 +55,7 @@ const gcPercent = 20
 
 // serve runs the server until the sandbox ends, which is by exit.
 func serve() error {
-	s, err := newServer(newChildren())
+	s, err := newServer(newChildren(newOOMScore()))
 	if err != nil {
 		return err
 	}

@@ -40,9 +40,7 @@ func supervise() error {
 	if err := json.Unmarshal(b, &prog); err != nil || t != frame.Request {
 		return errors.New("read the program: malformed")
 	}
-	c := newChildren()
-	// It was raised with us, and is inherited.
-	c.oomScore = ""
+	c := newChildren(nil) // ours was raised, and is inherited
 	k, serr := prog.start(c, [3]uintptr{0, 1, 2})
 	if serr != nil {
 		p.fail(serr)

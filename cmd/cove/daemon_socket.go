@@ -14,8 +14,31 @@ import (
 // listenGap is how long awaitSocket waits at most between two looks.
 const listenGap = 100 * time.Millisecond
 
+// dialDaemon connects to the daemon. One that was killed a moment ago may seem
+// to answer: a child of its own, on the way to becoming runc, still has the
+// socket until it gets there. Such a connection counts as refused.
 func (a *app) dialDaemon() (*net.UnixConn, error) {
-	return net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: a.dirs.Socket()})
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: a.dirs.Socket()})
+	if err != nil {
+		return nil, err
+	}
+	if pid, err := listenerPid(conn); err == nil && ended(pid) {
+		closeQuietly(conn)
+		return nil, fmt.Errorf("the daemon (pid %d) has ended: %w", pid, unix.ECONNREFUSED)
+	}
+	return conn, nil
+}
+
+// ended tells whether there is no process with that pid any more, but perhaps
+// what waits for its parent to see that.
+func ended(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return errors.Is(err, unix.ESRCH)
+	}
+	defer unix.Close(fd)
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	return err == nil && n > 0
 }
 
 // notListening tells whether dialing failed because there is no daemon.

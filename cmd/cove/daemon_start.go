@@ -131,6 +131,7 @@ func (a *app) spawnDaemon(ctx context.Context, runDir *os.File) error {
 	}
 	defer closeQuietly(r)
 
+	//nolint:forbidigo // the daemon is to outlive this program, and every context in it
 	cmd := exec.Command(self, "daemon", "run",
 		"--state-dir", a.dirs.State, "--run-dir", a.dirs.Run, "--ready-fd", fmt.Sprint(readyFD))
 	cmd.Args[0] = "cove"

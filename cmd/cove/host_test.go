@@ -93,11 +93,10 @@ func (h *host) in(t testing.TB) *host {
 // leave deletes every sandbox, audits, stops the daemon and audits again.
 func (h *host) leave() {
 	h.t.Helper()
-	var left []api.Sandbox
-	if out, _, code := h.cove("ls", "--json"); code == 0 && json.Unmarshal([]byte(out), &left) == nil {
-		for _, s := range left {
-			h.must("rm", "--now", s.ID)
-		}
+	h.must("daemon", "start")
+	settle(h)
+	for _, s := range h.list() {
+		h.must("rm", "--now", s.ID)
 	}
 	if out, stderr, code := h.cove("doctor", "--leaks"); code != 0 {
 		h.t.Errorf("leaks after the test:\n%s%s", out, stderr)

@@ -13,6 +13,7 @@ import (
 
 	"cove/runtime/api"
 	"cove/runtime/frame"
+	"cove/runtime/screen"
 )
 
 // Statuses that stand for how a program ended, as timeout(1) and shells have
@@ -98,6 +99,12 @@ func (a *app) pump(conn *api.Stream, req api.ExecRequest) (frame.ExitStatus, err
 			return frame.ExitStatus{}, err
 		}
 		defer restore()
+		// What runs inside draws on the person's own terminal: it may not
+		// make that type, print or touch the clipboard, and what modes it
+		// leaves on are turned off.
+		screen := screen.NewWriter(a.stdout)
+		defer func() { _ = screen.Reset() }()
+		streams.Stdout = screen
 	}
 	st, err := conn.Pump(streams)
 	if errors.Is(err, unix.EPIPE) && !errors.Is(err, frame.ErrNoExit) {

@@ -248,7 +248,17 @@ func (c *Client) failed(ctx context.Context, err error) error {
 // lost is the error of a connection that broke off.
 func (c *Client) lost(err error) error {
 	return &Error{
-		Code: CodeUnavailable, Message: "the connection to the daemon was lost: " + err.Error(),
+		Code: CodeUnavailable, Message: "the connection to the daemon was lost: " + cause(err).Error(),
 		Hint: hintStatus, cause: err,
 	}
+}
+
+// cause is what the system said: the addresses of a unix socket's two ends tell
+// nobody anything.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }

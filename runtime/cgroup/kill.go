@@ -140,9 +140,9 @@ func killLoop(w *waiter, dir string, thaw func()) error {
 // pid does not get. The group is read again with the descriptors open: what is
 // in it now is what they mean, or has ended.
 func killSome(w *waiter, dir string, pids []int, thaw func()) (killed int, err error) {
-	open := map[int]int{}
+	held := map[int]int{}
 	defer func() {
-		for _, fd := range open {
+		for _, fd := range held {
 			_ = unix.Close(fd)
 		}
 	}()
@@ -154,7 +154,7 @@ func killSome(w *waiter, dir string, pids []int, thaw func()) (killed int, err e
 		})
 		switch {
 		case err == nil:
-			open[pid] = fd
+			held[pid] = fd
 		case !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EINVAL): // it has ended
 			return 0, fmt.Errorf("pidfd_open %d: %w", pid, err)
 		}
@@ -163,10 +163,10 @@ func killSome(w *waiter, dir string, pids []int, thaw func()) (killed int, err e
 	if err != nil {
 		return 0, err
 	}
-	for pid, fd := range open {
+	for pid, fd := range held {
 		if !slices.Contains(now, pid) {
 			_ = unix.Close(fd)
-			delete(open, pid)
+			delete(held, pid)
 			continue
 		}
 		if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -174,12 +174,12 @@ func killSome(w *waiter, dir string, pids []int, thaw func()) (killed int, err e
 		}
 	}
 	thaw()
-	for pid, fd := range open {
+	for pid, fd := range held {
 		if err := w.readable(fd); err != nil {
 			return 0, fmt.Errorf("process %d does not end: %w", pid, err)
 		}
 	}
-	return len(open), nil
+	return len(held), nil
 }
 
 // Remove removes a sandbox's group, with what is below it, from every

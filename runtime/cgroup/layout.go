@@ -214,7 +214,7 @@ func ownGroup(procSelfCgroup []byte, root string) string {
 			}
 			group = "/" + strings.TrimPrefix(rest, "/")
 		}
-		if strings.HasPrefix(group, "/../") || group == "/.." || filepath.Clean(group) != group {
+		if !filepath.IsAbs(group) || strings.HasPrefix(group, "/../") || group == "/.." || filepath.Clean(group) != group {
 			return "/"
 		}
 		return group

@@ -169,6 +169,7 @@ func TestOwnGroup(t *testing.T) {
 		{"0::/docker/abcdef\n", "/docker/abc", "/"}, // not below it
 		{"0::/../outside\n", "/", "/"},              // not in our namespace
 		{"0::/a/../b\n", "/", "/"},
+		{"0::0", "/", "/"},
 		{"0::/gone (deleted)\n", "/", "/gone"},
 		{"1:cpu:/x\n", "/", "/"},
 		{"", "/", "/"},

@@ -2,13 +2,9 @@ package cgroup
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-
-	"golang.org/x/sys/unix"
 
 	"cove/config"
 )
@@ -84,12 +80,11 @@ func (t *Tree) OOMKills(id string) (uint64, error) {
 		file = "memory.events"
 	}
 	path := filepath.Join(t.dir(h, id), file)
-	var buf [1024]byte
-	n, err := readSmall(path, buf[:])
+	data, err := readFile(path)
 	if err != nil {
 		return 0, fmt.Errorf("count of kills for memory: %w", err)
 	}
-	kills, ok, err := keyed(buf[:n], "oom_kill")
+	kills, ok, err := keyed(data, "oom_kill")
 	if err == nil && !ok {
 		err = ErrUnavailable
 	}
@@ -97,48 +92,4 @@ func (t *Tree) OOMKills(id string) (uint64, error) {
 		return 0, fmt.Errorf("count of kills for memory: %s: %w", path, err)
 	}
 	return kills, nil
-}
-
-// readSmall reads a file of the kernel's that is as short as buf. It bypasses
-// the runtime's poller, into which these files would go and which costs more
-// than reading them.
-func readSmall(path string, buf []byte) (int, error) {
-	fd := -1
-	err := restart(func() (err error) {
-		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		return err
-	})
-	if err != nil {
-		return 0, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer func() { _ = unix.Close(fd) }() // nothing was written
-	n := 0
-	err = restart(func() (err error) {
-		n, err = unix.Read(fd, buf)
-		return err
-	})
-	if err != nil {
-		return 0, &os.PathError{Op: "read", Path: path, Err: err}
-	}
-	return n, nil
-}
-
-func restart(f func() error) error {
-	for {
-		if err := f(); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
-}
-
-// keyed reads the number behind a key in a flat keyed file (cgroup-v2.rst).
-func keyed(data []byte, key string) (value uint64, ok bool, err error) {
-	for line := range bytes.Lines(data) {
-		k, v, found := bytes.Cut(bytes.TrimSpace(line), []byte(" "))
-		if found && string(k) == key {
-			value, err = strconv.ParseUint(string(v), 10, 64)
-			return value, err == nil, err
-		}
-	}
-	return 0, false, nil
 }

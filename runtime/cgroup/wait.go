@@ -82,13 +82,9 @@ func (w *waiter) pause(d time.Duration) error {
 // with fs.ErrNotExist when the group is not one of v2.
 func (w *waiter) unpopulated(dir string) error {
 	path := filepath.Join(dir, "cgroup.events")
-	fd := -1
-	err := restart(func() (err error) {
-		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		return err
-	})
+	fd, err := open(path, unix.O_RDONLY)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
+		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	var buf [256]byte

@@ -347,6 +347,8 @@ func FuzzHostileGuest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, then []byte) {
 		c := fake(t, func(c net.Conn, r *frame.Reader) {
 			_, _ = c.Write(first)
+			// A client without a hello has nothing to say.
+			_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 			_, _, _ = r.Next()
 			_, _ = c.Write(then)
 		})

@@ -19,7 +19,7 @@ func pieces() []string {
 func TestFilterRandom(t *testing.T) {
 	all := pieces()
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 200_000 {
+	for range 30_000 {
 		var in []byte
 		for range 1 + r.IntN(12) {
 			in = append(in, all[r.IntN(len(all))]...)
@@ -46,7 +46,7 @@ func TestFilterRandom(t *testing.T) {
 func TestTrackerRandom(t *testing.T) {
 	all := append(pieces(), "\x1b[>", "\x1b[<", "\x1b[=", "\x1b[?", "1000", "1002", "1006", "2004", "47", "38;5;9", "48:2::1:2:3", "4:3", "\x1b(0", "\x0e", "\x1b[2 q", "\x1b[!p", "\x1bc", "\x1b[>3u", "\x1b[<u", "\x1b[5;9r")
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 100_000 {
+	for range 15_000 {
 		var in []byte
 		for range 1 + r.IntN(16) {
 			in = append(in, all[r.IntN(len(all))]...)

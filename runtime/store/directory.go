@@ -33,14 +33,17 @@ func (e *UnsafeError) Is(target error) bool { return target == ErrUnsafe }
 // because somebody named it would be worse. Only search permission that is
 // missing is added.
 func openOwned(path string, mode os.FileMode) (_ *os.File, err error) {
-	if err := makeDir(path, mode); err != nil {
-		return nil, err
-	}
 	fd := -1
-	err = restart(func() (err error) {
+	open := func() (err error) {
 		fd, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		return err
-	})
+	}
+	if err = restart(open); errors.Is(err, unix.ENOENT) {
+		if err := makeDir(path, mode); err != nil {
+			return nil, err
+		}
+		err = restart(open)
+	}
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return nil, &UnsafeError{Dir: path, Problem: "is not a directory (links are not followed)", Fix: "name the directory itself"}
 	}

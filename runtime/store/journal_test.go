@@ -135,7 +135,7 @@ func TestJournalDamaged(t *testing.T) {
 	ok(t, j.Close())
 	whole := must[[]byte](t)(os.ReadFile(filepath.Join(dir, journalFile)))
 	for n := range whole {
-		for _, b := range []byte{0, '\n', '9'} {
+		for _, b := range []byte{0, '\n'} {
 			damaged := bytes.Clone(whole)
 			damaged[n] = b
 			ok(t, os.WriteFile(filepath.Join(dir, journalFile), damaged, 0o600))

@@ -352,12 +352,26 @@ func isFree(dir *os.File, kind string, n int) (bool, error) {
 	return false, err
 }
 
+// putLease writes a lease, whole or not at all. The directory is locked.
 func putLease(dir *os.File, lease Lease) error {
 	data, err := json.Marshal(lease)
 	if err != nil {
 		return err
 	}
-	return ReplaceAt(dir, leaseName(lease.Kind, lease.N), append(data, '\n'), false)
+	// As Replace does it, less what the directory's lock makes needless.
+	const tmp = ".lease.tmp"
+	f, err := openAt(dir, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(data, '\n'))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = renameAt(dir, tmp, leaseName(lease.Kind, lease.N))
+	}
+	if err != nil {
+		return errors.Join(err, unlinkAt(dir, tmp))
+	}
+	return nil
 }
 
 func getLease(dir *os.File, kind string, n int) (Lease, error) {

@@ -7,6 +7,7 @@
 package tuitest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,7 @@ type Terminal struct {
 	t       testing.TB
 	timeout time.Duration
 	cmd     *exec.Cmd
+	kill    context.CancelFunc // ends cmd
 	pty     *os.File
 
 	mu      sync.Mutex
@@ -82,7 +84,10 @@ func Start(t testing.TB, cfg Config, name string, args ...string) *Terminal {
 	tt.emu.SetScrollbackSize(1)
 	tt.watch()
 
-	tt.cmd = exec.Command(name, args...)
+	// Not the test's context: that one ends before the clean-up in which tests
+	// may still leave the program in order.
+	ctx, kill := context.WithCancel(context.Background())
+	tt.cmd, tt.kill = exec.CommandContext(ctx, name, args...), kill
 	tt.cmd.Dir = cfg.Dir
 	tt.cmd.Env = slices.Clone(cfg.Env)
 	if !slices.ContainsFunc(tt.cmd.Env, func(kv string) bool { return strings.HasPrefix(kv, "TERM=") }) {
@@ -90,6 +95,7 @@ func Start(t testing.TB, cfg Config, name string, args ...string) *Terminal {
 	}
 	f, err := pty.StartWithSize(tt.cmd, &pty.Winsize{Cols: uint16(cfg.Cols), Rows: uint16(cfg.Rows)})
 	if err != nil {
+		kill()
 		t.Fatalf("start %s: %v", name, err)
 	}
 	tt.pty = f
@@ -219,12 +225,8 @@ func (tt *Terminal) read() {
 
 // close ends the program, if it still runs, and waits for the goroutines.
 func (tt *Terminal) close() {
-	select {
-	case <-tt.waited:
-	default:
-		_ = tt.cmd.Process.Kill()
-		<-tt.waited
-	}
+	tt.kill()
+	<-tt.waited
 	_ = tt.pty.Close()
 	endReplies(tt.emu)
 	tt.workers.Wait()

@@ -1,0 +1,299 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+
+	"cove/config"
+	"cove/runtime/frame"
+	"cove/runtime/guest"
+)
+
+// machine is what outlives a Manager: the processes, the control groups, the
+// leases, the mounts. Processes are real, in user namespaces of their own, and
+// PID 1 answers on a real socket; everything else is kept in maps.
+type machine struct {
+	t *testing.T
+
+	mu      sync.Mutex
+	procs   map[string]*proc
+	groups  map[string]bool
+	mounted map[string]bool
+	leases  map[uint32]string
+	next    uint32
+	// boom fails the named driver call.
+	boom map[string]error
+}
+
+// proc is one sandbox's PID 1.
+type proc struct {
+	cmd      *exec.Cmd
+	listener net.Listener
+	done     chan struct{}
+	mu       sync.Mutex
+	ready    bool
+}
+
+func newMachine(t *testing.T) *machine {
+	m := &machine{
+		t: t, procs: map[string]*proc{}, groups: map[string]bool{}, mounted: map[string]bool{}, leases: map[uint32]string{},
+		boom: map[string]error{}, next: 1 << 30,
+	}
+	t.Cleanup(func() {
+		for id := range m.procs {
+			m.end(id)
+		}
+	})
+	return m
+}
+
+func (m *machine) fails(call string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.boom[call]
+}
+
+// end kills a sandbox's processes, as the kernel ends a pid namespace.
+func (m *machine) end(id string) {
+	m.mu.Lock()
+	p := m.procs[id]
+	delete(m.procs, id)
+	m.mu.Unlock()
+	if p == nil {
+		return
+	}
+	_ = p.cmd.Process.Kill()
+	_ = p.listener.Close()
+	<-p.done
+}
+
+// Mount and what follows implement the drivers.
+func (m *machine) Mount(_ context.Context, dir, target string, _ uint32) error {
+	if err := m.fails("mount"); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "upper", "root")); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mounted[target] = true
+	return os.MkdirAll(target, 0o711)
+}
+
+func (m *machine) Detach(string) error { return nil }
+
+func (m *machine) Unmount(target string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.mounted, target)
+	return os.RemoveAll(target)
+}
+
+func (m *machine) Write(dir string, in BundleInput) error {
+	return os.WriteFile(filepath.Join(dir, "base"), []byte(strconv.Itoa(int(in.UIDBase))), 0o600)
+}
+
+func (m *machine) Create(_ context.Context, id, bundle string, listener *os.File) (int, error) {
+	if err := m.fails("create"); err != nil {
+		return 0, err
+	}
+	raw, err := os.ReadFile(filepath.Join(bundle, "base"))
+	if err != nil {
+		return 0, err
+	}
+	base, err := strconv.Atoi(string(raw))
+	if err != nil {
+		return 0, err
+	}
+	l, err := net.FileListener(listener)
+	if err != nil {
+		return 0, err
+	}
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}}
+	cmd := exec.Command("/bin/sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	p := &proc{cmd: cmd, listener: l, done: make(chan struct{})}
+	go func() {
+		_ = cmd.Wait()
+		close(p.done)
+	}()
+	go p.serve()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.procs[id], m.groups[id] = p, true
+	return cmd.Process.Pid, nil
+}
+
+func (m *machine) Start(context.Context, string) error { return m.fails("start") }
+func (m *machine) Forget(string) error                 { return nil }
+
+// serve is PID 1's side of the protocol.
+func (p *proc) serve() {
+	for {
+		conn, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		go p.answer(conn)
+	}
+}
+
+func (p *proc) answer(conn net.Conn) {
+	defer conn.Close()
+	p.mu.Lock()
+	hello, _ := json.Marshal(guest.Hello{Version: guest.ProtocolVersion, Ready: p.ready, Boot: "b"})
+	p.mu.Unlock()
+	if _, err := conn.Write(frame.Append(nil, frame.Hello, hello)); err != nil {
+		return
+	}
+	_, body, err := frame.NewReader(conn).Next()
+	var r guest.Request
+	if err != nil || json.Unmarshal(body, &r) != nil {
+		return
+	}
+	reply, _ := json.Marshal(guest.Reply{})
+	switch r.Kind {
+	case guest.Configure:
+		p.mu.Lock()
+		p.ready = true
+		p.mu.Unlock()
+	case guest.Shutdown:
+		_, _ = conn.Write(frame.Append(nil, frame.Reply, reply))
+		_ = p.cmd.Process.Kill()
+		<-p.done
+		return
+	}
+	_, _ = conn.Write(frame.Append(nil, frame.Reply, reply))
+}
+
+func (m *machine) OCIPath(id string) string                { return "/cove-test/" + id }
+func (m *machine) Warnings(config.Resources) []string      { return nil }
+func (m *machine) OOMKills(string) (uint64, error)         { return 0, nil }
+func (m *machine) Kill(_ context.Context, id string) error { m.end(id); return nil }
+
+func (m *machine) Remove(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.groups, id)
+	return nil
+}
+
+func (m *machine) List() ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ids := make([]string, 0, len(m.groups))
+	for id := range m.groups {
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+func (m *machine) Acquire(_ context.Context, sandbox string) (uint32, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.next += 65536
+	m.leases[m.next] = sandbox
+	return m.next, nil
+}
+
+func (m *machine) Own(base uint32, _ int, _ uint64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.leases[base] == "" {
+		return fmt.Errorf("no lease from %d", base)
+	}
+	return nil
+}
+
+func (m *machine) Release(base uint32) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.leases, base)
+	return nil
+}
+
+func (m *machine) Mine() (map[uint32]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	mine := make(map[uint32]string, len(m.leases))
+	for b, id := range m.leases {
+		mine[b] = id
+	}
+	return mine, nil
+}
+
+// cove is a machine with the directories of one instance, through the lives of
+// several Managers.
+type cove struct {
+	*machine
+	dir, boot string
+	m         *Manager
+	// dieAt is the stage at which the next operation's goroutine ends, as if
+	// the daemon were killed there.
+	dieAt string
+	died  chan struct{} // closed when that happens
+}
+
+func newCove(t *testing.T) *cove {
+	if os.Geteuid() != 0 {
+		t.Skip("user namespaces with many ids, and files of other owners, need root")
+	}
+	c := &cove{machine: newMachine(t), dir: t.TempDir(), boot: "boot-1"}
+	c.open()
+	t.Cleanup(func() { c.abandon() })
+	return c
+}
+
+func (c *cove) open() {
+	c.t.Helper()
+	state, run := filepath.Join(c.dir, "state"), filepath.Join(c.dir, "run")
+	for _, d := range []string{state, run} {
+		if err := os.MkdirAll(d, 0o711); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	m, err := Open(context.Background(), Options{
+		StateDir: state, RunDir: run, Inst: "0test0", BootID: c.boot,
+		Rootfs: c, Runner: c, Cgroups: c, Leases: c, Bundler: c,
+		OnStage: func(_, stage string) { c.stage(stage) },
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.m = m
+}
+
+// abandon is kill -9 as seen from inside: nothing is finished, nothing tidied.
+func (c *cove) abandon() {
+	c.m.mu.Lock()
+	boxes := make([]*box, 0, len(c.m.boxes))
+	for _, b := range c.m.boxes {
+		boxes = append(boxes, b)
+	}
+	c.m.mu.Unlock()
+	for _, b := range boxes {
+		b.mu.Lock()
+		if b.watch != nil {
+			b.watch.cancel()
+		}
+		b.mu.Unlock()
+	}
+	c.m.wg.Wait()
+	_ = c.m.bus.close()
+	_ = c.m.links.Close()
+}
+
+var _ Rootfs = (*machine)(nil)

@@ -1,0 +1,270 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"cove/config"
+	"cove/runtime/lifecycle"
+)
+
+func (c *cove) stage(name string) {
+	c.mu.Lock()
+	die := c.dieAt == name
+	if die {
+		close(c.died)
+		c.dieAt = ""
+	}
+	c.mu.Unlock()
+	if die {
+		runtime.Goexit()
+	}
+}
+
+func testSpec() config.Spec {
+	s := config.Defaults()
+	s.Network.BlockAll = true
+	s.User, s.Workdir, s.Shell = "dev", "/workspace", []string{"/bin/sh"}
+	return s
+}
+
+var everybody = Caller{UID: 0}
+
+// do runs an operation that may be cut off by the daemon's death.
+func (c *cove) do(f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c.mu.Lock()
+	c.died = make(chan struct{})
+	died := c.died
+	c.mu.Unlock()
+	answered := make(chan error, 1)
+	go func() { answered <- f(ctx) }()
+	select {
+	case err := <-answered:
+		return err
+	case <-died:
+		// The operation never ends: its caller's connection just breaks.
+		cancel()
+		<-answered
+		return errDied
+	}
+}
+
+var errDied = errors.New("the daemon died")
+
+// rest waits until nothing is under way.
+func (c *cove) rest() {
+	for _, o := range c.m.underWay() {
+		<-o.done
+	}
+}
+
+// TestManagerAgainstModel makes random operations, deaths of PID 1, deaths of
+// the daemon at random stages, and reboots; after each the Manager says what a
+// model of ten lines says, and nothing has leaked.
+func TestManagerAgainstModel(t *testing.T) {
+	// Each check makes some hundred durable writes; soaks make many checks.
+	checks := "20"
+	if os.Getenv("COVE_SOAK") != "" {
+		checks = "300"
+	}
+	if err := flag.Set("rapid.checks", checks); err != nil {
+		t.Fatal(err)
+	}
+	stages := []string{"named", "made", "leased", "prepared", "created", "running", "configured", "ended", "released"}
+	rapid.Check(t, func(rt *rapid.T) {
+		c := newCove(t)
+		defer c.abandon()
+		model := map[string]lifecycle.State{}
+		names := []string{"a", "b", "c"}
+		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
+			name := rapid.SampledFrom(names).Draw(rt, "name")
+			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "die inside", "reopen", "reboot", "die at"}).Draw(rt, "act")
+			before, exists := model[name]
+			switch act {
+			case "die inside":
+				if before == lifecycle.Started {
+					i, err := c.m.Get(everybody, name)
+					if err != nil {
+						rt.Fatal(err)
+					}
+					c.end(i.ID)
+					c.awaitState(rt, name, lifecycle.Stopped)
+					model[name] = lifecycle.Stopped
+				}
+			case "reopen":
+				c.abandon()
+				c.open()
+			case "reboot":
+				c.abandon()
+				for id := range maps.Clone(c.procs) {
+					c.end(id)
+				}
+				c.boot += "'"
+				c.leases, c.groups = map[uint32]string{}, map[string]bool{}
+				if err := os.RemoveAll(filepath.Join(c.dir, "run")); err != nil {
+					rt.Fatal(err)
+				}
+				c.open()
+				for n, s := range model {
+					if s == lifecycle.Started {
+						model[n] = lifecycle.Stopped
+					}
+				}
+			case "die at":
+				op := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete"}).Draw(rt, "op")
+				c.mu.Lock()
+				c.dieAt = rapid.SampledFrom(stages).Draw(rt, "stage")
+				c.mu.Unlock()
+				err := c.operate(op, name)
+				c.mu.Lock()
+				c.dieAt = ""
+				c.mu.Unlock()
+				c.abandon()
+				c.open()
+				c.rest()
+				got := c.state(name)
+				ok := map[string][]lifecycle.State{
+					"create":  {lifecycle.Destroyed},
+					"start":   {lifecycle.Started, lifecycle.Stopped},
+					"stop":    {lifecycle.Stopped},
+					"restart": {lifecycle.Started, lifecycle.Stopped},
+					"delete":  {lifecycle.Destroyed},
+				}[op]
+				switch {
+				case !errors.Is(err, errDied):
+					// It ended before the stage, or the stage is not on its way.
+					c.expect(rt, op, err, before, exists, got)
+				case !slices.Contains(ok, got):
+					rt.Fatalf("%s of %s (%s) that died at a stage ends in %s", op, name, before, got)
+				}
+				set(model, name, got)
+			default:
+				err := c.operate(act, name)
+				got := c.state(name)
+				c.expect(rt, act, err, before, exists, got)
+				set(model, name, got)
+			}
+			c.rest()
+			for _, n := range names {
+				want, ok := model[n]
+				if !ok {
+					want = lifecycle.Destroyed
+				}
+				if got := c.state(n); got != want {
+					rt.Fatalf("after %s %s: %s is %s, the model says %s", act, name, n, got, want)
+				}
+			}
+		}
+		c.audit(rt)
+		for _, n := range slices.Sorted(maps.Keys(model)) {
+			if err := c.operate("delete", n); err != nil {
+				rt.Fatalf("delete %s: %v", n, err)
+			}
+		}
+		c.audit(rt)
+		if len(c.procs)+len(c.groups)+len(c.leases)+len(c.mounted) != 0 {
+			rt.Fatalf("left: processes %v, groups %v, leases %v, mounts %v", c.procs, c.groups, c.leases, c.mounted)
+		}
+	})
+}
+
+func set(model map[string]lifecycle.State, name string, s lifecycle.State) {
+	if s == lifecycle.Destroyed {
+		delete(model, name)
+		return
+	}
+	model[name] = s
+}
+
+func (c *cove) operate(op, name string) error {
+	return c.do(func(ctx context.Context) error {
+		var err error
+		switch op {
+		case "create":
+			_, err = c.m.Create(ctx, everybody, name, testSpec(), nil)
+		case "start":
+			_, err = c.m.Start(ctx, everybody, name, nil)
+		case "stop":
+			_, err = c.m.Stop(ctx, everybody, name, false)
+		case "restart":
+			_, err = c.m.Restart(ctx, everybody, name, nil, false)
+		case "delete":
+			_, err = c.m.Delete(ctx, everybody, name)
+		}
+		return err
+	})
+}
+
+// expect is the model: what the table says of an operation that was not cut off.
+func (c *cove) expect(rt *rapid.T, op string, err error, before lifecycle.State, exists bool, got lifecycle.State) {
+	rt.Helper()
+	switch {
+	case op == "create" && exists:
+		if !errors.Is(err, ErrExists) || got != before {
+			rt.Fatalf("create of a taken name: %v, it is %s", err, got)
+		}
+		return
+	case op != "create" && !exists:
+		if !errors.Is(err, ErrNotFound) {
+			rt.Fatalf("%s of nothing: %v", op, err)
+		}
+		return
+	case err != nil:
+		rt.Fatalf("%s of one that is %s: %v", op, before, err)
+	}
+	want := map[string]lifecycle.State{
+		"create": lifecycle.Started, "start": lifecycle.Started, "restart": lifecycle.Started,
+		"stop": lifecycle.Stopped, "delete": lifecycle.Destroyed,
+	}[op]
+	if got != want {
+		rt.Fatalf("%s of one that is %s ends in %s", op, before, got)
+	}
+}
+
+func (c *cove) state(name string) lifecycle.State {
+	i, err := c.m.Get(everybody, name)
+	if err != nil {
+		return lifecycle.Destroyed
+	}
+	return i.State
+}
+
+func (c *cove) awaitState(rt *rapid.T, name string, want lifecycle.State) {
+	rt.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	sub, err := c.m.Subscribe(ctx, everybody, nil)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	for {
+		if i, err := c.m.Get(everybody, name); err == nil && i.State == want && i.Op == "" {
+			return
+		}
+		if _, ok := <-sub.Events; !ok {
+			rt.Fatalf("%s did not become %s", name, want)
+		}
+	}
+}
+
+func (c *cove) audit(rt *rapid.T) {
+	rt.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	leaks, err := c.m.Audit(ctx)
+	if err != nil || len(leaks) > 0 {
+		rt.Fatalf("leaks: %v %v", leaks, err)
+	}
+}

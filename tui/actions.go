@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
 	"cove/runtime/api"
@@ -47,18 +48,18 @@ const (
 func actions() []action.Action[scope] {
 	move := func(id, title, help string, n func(*App) int, keys ...string) action.Action[scope] {
 		return action.Action[scope]{
-			ID: id, Keys: keys, Title: title, Help: help,
+			ID: id, Keys: on(keys...), Title: title, Help: help,
 			Run: func(c scope) tea.Cmd { c.app.list.Move(n(c.app)); return nil },
 		}
 	}
 	return []action.Action[scope]{
 		{
-			ID: actAttach, Keys: []string{"enter"}, Title: "attach", Targets: action.One, Hint: true,
+			ID: actAttach, Keys: on("enter"), Title: "attach", Targets: action.One, Hint: true,
 			Help: "Work in a shell of the sandbox, on the whole screen. ctrl+] comes back here; what runs in it goes on.",
 			When: func(c scope) string {
 				why := c.legal("attach", lifecycle.OpExec)
 				if why != "" && c.box != nil && c.app.actionReason(actStart, c) == "" {
-					why += "; s starts it"
+					why += "; " + c.app.keyOf(actStart) + " starts it"
 				}
 				return why
 			},
@@ -66,21 +67,21 @@ func actions() []action.Action[scope] {
 			CLI: command("attach"),
 		},
 		{
-			ID: actCreate, Keys: []string{"n"}, Title: "new", Hint: true,
+			ID: actCreate, Keys: on("n"), Title: "new", Hint: true,
 			Help: "Make a sandbox from a profile.",
 			When: func(c scope) string { return c.online() },
 			Run:  func(c scope) tea.Cmd { return c.app.openCreate() },
 			CLI:  func(scope) string { return "cove create" },
 		},
 		{
-			ID: actStart, Keys: []string{"s"}, Title: "start", Group: "start-stop", Targets: action.One, Hint: true,
+			ID: actStart, Keys: on("s"), Title: "start", Group: "start-stop", Targets: action.One, Hint: true,
 			Help: "Start the sandbox.",
 			When: func(c scope) string { return c.legal("start", lifecycle.OpStart) },
 			Run:  func(c scope) tea.Cmd { return c.app.ask("start", c.box, c.app.opts.Backend.Start) },
 			CLI:  command("start"),
 		},
 		{
-			ID: actStop, Keys: []string{"s"}, Title: "stop", Group: "start-stop", Targets: action.One, Hint: true,
+			ID: actStop, Keys: on("s"), Title: "stop", Group: "start-stop", Targets: action.One, Hint: true,
 			Danger: action.Reversible,
 			Help:   "Stop the sandbox: what runs in it ends, its files stay.",
 			When:   func(c scope) string { return c.legal("stop", lifecycle.OpStop) },
@@ -88,7 +89,7 @@ func actions() []action.Action[scope] {
 			CLI:    command("stop"),
 		},
 		{
-			ID: actRestart, Keys: []string{"r"}, Title: "restart", Targets: action.One, Hint: true,
+			ID: actRestart, Keys: on("r"), Title: "restart", Targets: action.One, Hint: true,
 			Danger: action.Reversible,
 			Help:   "Stop the sandbox and start it again.",
 			When:   func(c scope) string { return c.legal("restart", lifecycle.OpRestart) },
@@ -96,7 +97,7 @@ func actions() []action.Action[scope] {
 			CLI:    command("restart"),
 		},
 		{
-			ID: actDelete, Keys: []string{"D"}, Title: "delete", Targets: action.One, Hint: true,
+			ID: actDelete, Keys: on("D"), Title: "delete", Targets: action.One, Hint: true,
 			Danger: action.Destructive,
 			Help:   "Delete the sandbox and its files, after a question.",
 			When:   func(c scope) string { return c.legal("delete", lifecycle.OpDelete) },
@@ -104,7 +105,7 @@ func actions() []action.Action[scope] {
 			CLI:    command("rm"),
 		},
 		{
-			ID: actError, Keys: []string{"e"}, Title: "error", Help: "Show the whole text of the error below the list.",
+			ID: actError, Keys: on("e"), Title: "error", Help: "Show the whole text of the error below the list.",
 			When: func(c scope) string {
 				if c.app.notice.whole == "" {
 					return "there is no error"
@@ -114,7 +115,7 @@ func actions() []action.Action[scope] {
 			Run: func(c scope) tea.Cmd { c.app.showError(); return nil },
 		},
 		{
-			ID: actDismiss, Keys: []string{"esc"}, Title: "dismiss", Help: "Remove the message below the list.",
+			ID: actDismiss, Keys: on("esc"), Title: "dismiss", Help: "Remove the message below the list.",
 			Run: func(c scope) tea.Cmd { c.app.notice.dismiss(); return nil },
 		},
 		move(actUp, "up", "The sandbox above.", func(*App) int { return -1 }, "up", "k"),
@@ -124,21 +125,24 @@ func actions() []action.Action[scope] {
 		move(actFirst, "first", "The first sandbox.", func(a *App) int { return -a.list.Len() }, "home", "g"),
 		move(actLast, "last", "The last sandbox.", func(a *App) int { return a.list.Len() }, "end", "G"),
 		{
-			ID: actHelp, Keys: []string{"?"}, Title: "help", Help: "Show what every key does.", Hint: true,
+			ID: actHelp, Keys: on("?"), Title: "help", Help: "Show what every key does.", Hint: true,
 			Run: func(c scope) tea.Cmd { c.app.openHelp(); return nil },
 			CLI: func(scope) string { return "cove help" },
 		},
 		{
-			ID: actQuit, Keys: []string{"q", "ctrl+c"}, Title: "quit", Hint: true,
+			ID: actQuit, Keys: on("q", "ctrl+c"), Title: "quit", Hint: true,
 			Help: "Leave. Sandboxes and what runs in them go on.",
 			Run:  func(scope) tea.Cmd { return tea.Quit },
 		},
 		{
-			ID: actSuspend, Keys: []string{"ctrl+z"}, Title: "suspend", Help: "Put cove into the background of the shell; fg brings it back.",
+			ID: actSuspend, Keys: on("ctrl+z"), Title: "suspend", Help: "Put cove into the background of the shell; fg brings it back.",
 			Run: func(scope) tea.Cmd { return tea.Suspend },
 		},
 	}
 }
+
+// on binds keys, named as tea.Key.String writes them.
+func on(keys ...string) key.Binding { return key.NewBinding(key.WithKeys(keys...)) }
 
 // command is the command line's form of an action on the sandbox.
 func command(name string) func(scope) string {
@@ -196,6 +200,15 @@ func (a *App) actionReason(id string, c scope) string {
 		return "there is no such action"
 	}
 	return act.Reason(c)
+}
+
+// keyOf is the key to show for the action with the id, or "".
+func (a *App) keyOf(id string) string {
+	act, ok := a.actions.Find(id)
+	if !ok {
+		return ""
+	}
+	return act.Key()
 }
 
 // perform runs an action, or says why it cannot.

@@ -40,6 +40,7 @@ type App struct {
 	snap    Snapshot
 	list    *table.Table
 	actions *action.Table[scope]
+	fixed   fixedKeys
 	dialogs dialog.Stack
 	notice  notice
 
@@ -69,7 +70,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	}
 	a := &App{
 		ctx: ctx, opts: o, term: getenv(o.Environ, "TERM"), mirror: NewMirror(o.Backend), keys: &keyboard{File: o.In},
-		list: table.New(columns()), sent: make(map[string]string), now: o.Clock(),
+		list: table.New(columns()), fixed: newFixedKeys(), sent: make(map[string]string), now: o.Clock(),
 	}
 	a.look = theme.Options{ASCII: o.ASCII, NoColor: getenv(o.Environ, "NO_COLOR") != ""}
 	a.theme = theme.New(a.look)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 	uv "github.com/charmbracelet/ultraviolet"
 
@@ -72,11 +73,11 @@ func (a *App) join(box *api.Sandbox, typed []byte) tea.Cmd {
 func (a *App) typeAhead(k tea.KeyPressMsg) tea.Cmd {
 	at := a.attach
 	at.keys++
-	switch s := k.String(); {
+	switch {
 	case at.running:
 		// Typed after the session has ended, and read before we were told.
 		at.typed = append(at.typed, keyBytes(k)...)
-	case s == "esc", s == detachKey, s == "ctrl+c":
+	case key.Matches(k, a.fixed.giveUp):
 		at.cancel()
 		a.attach = nil
 		a.notice.say(a.now, "not attached to "+at.name)

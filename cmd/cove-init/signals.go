@@ -38,8 +38,8 @@ func reapOn(ch <-chan os.Signal, c *children, other func(os.Signal)) {
 	}
 }
 
-func (s *server) watchSignals() {
-	reapOn(notify(), s.children, func(sig os.Signal) {
+func (s *server) watchSignals(ch <-chan os.Signal) {
+	reapOn(ch, s.children, func(sig os.Signal) {
 		if sig == unix.SIGTERM {
 			go func() {
 				s.shutdown(ownTimeout)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"os"
@@ -18,6 +19,8 @@ const ackStep = frame.StdinWindow / 4
 // bigPipe is the size of a pipe that much goes through.
 const bigPipe = 256 << 10
 
+const eot = 0x04
+
 var errWindow = errors.New("more stdin than the window allows")
 
 // stdin gives a program the daemon's Stdin frames. put never blocks, so that
@@ -30,6 +33,7 @@ type stdin struct {
 	// file is a terminal.
 	closes bool
 	grown  bool
+	column int          // bytes since the last line's end in the last payload
 	owed   atomic.Int64 // taken, and not acknowledged yet
 }
 
@@ -59,11 +63,14 @@ func (s *stdin) put(p []byte) error {
 		if s.closes {
 			s.q.end(func() { _ = s.q.f.Close() })
 		} else {
-			// What a person types for it (VEOF; stty may have changed it).
-			s.q.put([]byte{0x04})
+			// What a person types for it (VEOF; stty may have changed it);
+			// within a line the first one only ends the line.
+			s.q.put([]byte{eot, eot}[:1+min(s.column, 1)])
+			s.column = 0
 		}
 		return nil
 	}
+	s.column = len(p) - 1 - bytes.LastIndexByte(p, '\n')
 	waits := s.q.put(p)
 	if waits > frame.StdinWindow {
 		return errWindow

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,6 +20,8 @@ import (
 const (
 	superviseArg = "supervise"
 	superviseFD  = 3
+	// superviseTimeout is how long a program may take to start below it.
+	superviseTimeout = 30 * time.Second
 )
 
 // supervise is the supervisor's main function. Its peer is PID 1, with which it ends.
@@ -131,7 +134,7 @@ func (s *server) runSupervised(prog *program, files [3]uintptr) (process, *start
 	v := &supervised{s: s, super: super, peer: &peer{f: f, r: frame.NewReader(f)}, done: make(chan struct{})}
 	s.supervisors.add(super.pid)
 	if serr := v.begin(prog); serr != nil {
-		super.signalGroup(unix.SIGKILL)
+		v.killAll()
 		v.close()
 		return nil, serr
 	}
@@ -141,6 +144,9 @@ func (s *server) runSupervised(prog *program, files [3]uintptr) (process, *start
 
 // begin tells the supervisor what to run, and waits until it runs.
 func (v *supervised) begin(prog *program) *startError {
+	// The sandbox's root could have stopped it.
+	_ = v.peer.f.SetDeadline(time.Now().Add(superviseTimeout))
+	defer func() { _ = v.peer.f.SetDeadline(time.Time{}) }()
 	err := v.peer.sendJSON(frame.Request, prog)
 	if err != nil {
 		return notExecutable("start a supervisor: %v", err)
@@ -201,6 +207,9 @@ func (v *supervised) killAll() {
 // inSession returns the processes of the program's session, with what descends
 // from them.
 func (v *supervised) inSession(table []proc) []proc {
+	if v.pid == 0 {
+		return nil // not started; and 0 stands for all sessions from outside
+	}
 	var out []proc
 	for _, p := range table {
 		if p.pid == v.pid && p.start != v.start {

@@ -132,7 +132,7 @@ func (t *Tree) Delegate() error {
 			return fmt.Errorf("move to a leaf of the unit's control group: %w", err)
 		}
 	}
-	if err := os.Mkdir(top, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := makeOpen(top); err != nil {
 		return fmt.Errorf("make the instance's control group: %w", err)
 	}
 	t.lacking = nil
@@ -148,6 +148,31 @@ func (t *Tree) Delegate() error {
 		}
 	}
 	return nil
+}
+
+// Make makes the sandbox's group on a unified host, before the OCI runtime would:
+// in a control group namespace the kernel mounts cgroup2 only where the
+// sandbox's root may search every directory down to its group, and the
+// daemon's umask would close them. On others the runtime makes it.
+func (t *Tree) Make(id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if t.layout.Mode != Unified {
+		return nil
+	}
+	if err := makeOpen(t.dir(t.layout.Hierarchies[0], id)); err != nil {
+		return fmt.Errorf("make the control group: %w", err)
+	}
+	return nil
+}
+
+// makeOpen makes a directory that everybody may search, whatever the umask.
+func makeOpen(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return os.Chmod(dir, 0o755)
 }
 
 // enable gives a controller to the groups below dir.

@@ -189,7 +189,7 @@ func (m *Manager) setup(o *operation) error {
 		case err == nil:
 			err = fmt.Errorf("exit status %d: %s", exit.Code, out.lastLine())
 		}
-		err = fmt.Errorf("setup step %d (%s) failed: %w", i+1, step, err)
+		err = fmt.Errorf("setup step %d (%s) failed: %w", i+1, headline(step), err)
 		m.failed(o, err)
 		return err
 	}
@@ -197,6 +197,19 @@ func (m *Manager) setup(o *operation) error {
 	b.rec.SetupDone = true
 	b.mu.Unlock()
 	return nil
+}
+
+// headline is the first line of a setup step, short enough to stand in an error.
+func headline(step string) string {
+	const longest = 60
+	line, more, _ := strings.Cut(strings.TrimSpace(step), "\n")
+	if len(line) > longest {
+		line, more = strings.ToValidUTF8(line[:longest], ""), "…"
+	}
+	if more != "" {
+		line += " …"
+	}
+	return line
 }
 
 // tail keeps the end of what a setup step prints.

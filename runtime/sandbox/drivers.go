@@ -34,6 +34,9 @@ type Runner interface {
 // Cgroups is this instance's part of the control group hierarchies.
 type Cgroups interface {
 	OCIPath(id string) string
+	// Make makes the sandbox's group where the OCI runtime would make it
+	// wrong; elsewhere it does nothing.
+	Make(id string) error
 	Warnings(r config.Resources) []string
 	OOMKills(id string) (uint64, error)
 	Kill(ctx context.Context, id string) error

@@ -179,6 +179,8 @@ func (p *proc) answer(conn net.Conn) {
 	_, _ = conn.Write(frame.Append(nil, frame.Reply, reply))
 }
 
+func (m *machine) Make(string) error { return nil }
+
 func (m *machine) OCIPath(id string) string                { return "/cove-test/" + id }
 func (m *machine) Warnings(config.Resources) []string      { return nil }
 func (m *machine) OOMKills(string) (uint64, error)         { return 0, nil }

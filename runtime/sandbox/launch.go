@@ -117,6 +117,9 @@ func (m *Manager) prepare(o *operation, rec record, run running) (listener *os.F
 		return nil
 	})
 	g.Go(func() error {
+		if err := m.opt.Cgroups.Make(id); err != nil {
+			return err
+		}
 		err := m.opt.Bundler.Write(m.bundleDir(id), BundleInput{
 			ID: id, Hostname: rec.Name, Spec: rec.Spec, Rootfs: m.target(id), UIDBase: run.UIDBase, CgroupPath: run.Cgroup,
 		})

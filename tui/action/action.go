@@ -7,8 +7,10 @@ package action
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 )
 
@@ -36,8 +38,9 @@ const (
 type Action[C any] struct {
 	// ID names the action for ever: "sandbox.stop". Settings refer to it.
 	ID string
-	// Keys are as tea.Key.String writes them; the first one is shown.
-	Keys []string
+	// Keys are as tea.Key.String writes them; the first one is shown. Its
+	// help is the table's business: that key and the title.
+	Keys key.Binding
 	// Title is one or two words, for hints; Help is a sentence.
 	Title string
 	Help  string
@@ -68,27 +71,20 @@ func (a *Action[C]) Reason(c C) string {
 }
 
 // Key is the key to show for a, written for people: "enter", "ctrl+c", "?".
-func (a *Action[C]) Key() string {
-	if len(a.Keys) == 0 {
-		return ""
-	}
-	return a.Keys[0]
-}
+func (a *Action[C]) Key() string { return a.Keys.Help().Key }
 
 // Table is all the actions of one place, in the order in which they are shown.
-type Table[C any] struct {
-	rows  []Action[C]
-	byKey map[string][]int
-}
+type Table[C any] struct{ rows []Action[C] }
 
 // NewTable checks the rows and returns the table of them. It is an error when
 // two actions share an id, or a key without being of one group; the error
 // names both.
 func NewTable[C any](rows []Action[C]) (*Table[C], error) {
-	t := &Table[C]{rows: rows, byKey: make(map[string][]int)}
+	t := &Table[C]{rows: slices.Clone(rows)}
 	ids := make(map[string]bool, len(rows))
-	for i := range rows {
-		a := &rows[i]
+	byKey := make(map[string][]*Action[C])
+	for i := range t.rows {
+		a := &t.rows[i]
 		switch {
 		case a.ID == "" || a.Title == "" || a.Help == "" || a.Run == nil:
 			return nil, fmt.Errorf("action %q lacks an id, title, help or run", a.ID)
@@ -96,13 +92,16 @@ func NewTable[C any](rows []Action[C]) (*Table[C], error) {
 			return nil, fmt.Errorf("action %s is in the table twice", a.ID)
 		}
 		ids[a.ID] = true
-		for _, k := range a.Keys {
-			for _, j := range t.byKey[k] {
-				if b := &rows[j]; a.Group == "" || a.Group != b.Group {
+		for i, k := range a.Keys.Keys() {
+			if i == 0 {
+				a.Keys.SetHelp(k, a.Title)
+			}
+			for _, b := range byKey[k] {
+				if a.Group == "" || a.Group != b.Group {
 					return nil, fmt.Errorf("key %q is bound to both %s and %s", k, b.ID, a.ID)
 				}
 			}
-			t.byKey[k] = append(t.byKey[k], i)
+			byKey[k] = append(byKey[k], a)
 		}
 	}
 	return t, nil
@@ -124,8 +123,8 @@ func (t *Table[C]) Find(id string) (*Action[C], bool) {
 // ForKey returns the action that key means in c, and the reason why it cannot
 // run, if any. Of a group it is the first one that can run; when none can, it
 // is the first, with its reason. It returns nil for a key that is not bound.
-func (t *Table[C]) ForKey(key string, c C) (*Action[C], string) {
-	return t.choose(t.byKey[key], c)
+func (t *Table[C]) ForKey(k tea.KeyPressMsg, c C) (*Action[C], string) {
+	return t.choose(c, func(a *Action[C]) bool { return key.Matches(k, a.Keys) })
 }
 
 // Choose returns the action of a's group that can run in c, or a itself.
@@ -133,20 +132,19 @@ func (t *Table[C]) Choose(a *Action[C], c C) (*Action[C], string) {
 	if a.Group == "" {
 		return a, a.Reason(c)
 	}
-	var same []int
-	for i := range t.rows {
-		if t.rows[i].Group == a.Group {
-			same = append(same, i)
-		}
-	}
-	return t.choose(same, c)
+	return t.choose(c, func(b *Action[C]) bool { return b.Group == a.Group })
 }
 
-func (t *Table[C]) choose(rows []int, c C) (*Action[C], string) {
+// choose returns the first of the actions meant that can run in c, or else the
+// first of them with its reason.
+func (t *Table[C]) choose(c C, meant func(*Action[C]) bool) (*Action[C], string) {
 	var first *Action[C]
 	var why string
-	for _, i := range rows {
+	for i := range t.rows {
 		a := &t.rows[i]
+		if !meant(a) {
+			continue
+		}
 		reason := a.Reason(c)
 		if reason == "" {
 			return a, ""
@@ -170,15 +168,16 @@ func (t *Table[C]) Hints(c C) []Hint {
 		}
 		seen[a.Group] = true
 		chosen, why := t.Choose(a, c)
-		hints = append(hints, Hint{ID: chosen.ID, Key: chosen.Key(), Title: chosen.Title, Reason: why})
+		hints = append(hints, Hint{ID: chosen.ID, Help: chosen.Keys.Help(), Reason: why})
 	}
 	return hints
 }
 
 // Hint is one entry of the footer.
 type Hint struct {
-	ID, Key, Title string
-	Reason         string // why it cannot run now; "" when it can
+	ID       string
+	key.Help        // the key, and the title as its description
+	Reason   string // why it cannot run now; "" when it can
 }
 
 // Quote writes words as one would type them into a POSIX shell.

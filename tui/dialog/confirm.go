@@ -1,6 +1,7 @@
 package dialog
 
 import (
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
 	"cove/tui/text"
@@ -12,15 +13,20 @@ import (
 type Confirm struct {
 	title, body, command, verb string
 	yes                        func() tea.Cmd
+	keys                       confirmKeys
 	onYes                      bool
 	// where the buttons were drawn last, for the mouse
 	line, cancelEnd, yesStart, yesEnd int
 }
 
+type confirmKeys struct{ other, yes, no, press key.Binding }
+
 // NewConfirm returns a question. verb is the button that runs yes; command is
 // the same on the command line, shown below the body.
 func NewConfirm(title, body, command, verb string, yes func() tea.Cmd) *Confirm {
-	return &Confirm{title: title, body: body, command: command, verb: verb, yes: yes}
+	return &Confirm{title: title, body: body, command: command, verb: verb, yes: yes, keys: confirmKeys{
+		other: on("left", "right", "tab", "shift+tab", "h", "l"), yes: on("y", "Y"), no: on("n", "N", "q", "esc"), press: on("enter"),
+	}}
 }
 
 // ID implements [Dialog].
@@ -28,14 +34,14 @@ func (c *Confirm) ID() string { return "confirm" }
 
 // Key implements [Dialog].
 func (c *Confirm) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
-	switch k.String() {
-	case "left", "right", "tab", "shift+tab", "h", "l":
+	switch {
+	case key.Matches(k, c.keys.other):
 		c.onYes = !c.onYes
-	case "y", "Y":
+	case key.Matches(k, c.keys.yes):
 		return true, c.yes()
-	case "n", "N", "q", "esc":
+	case key.Matches(k, c.keys.no):
 		return true, nil
-	case "enter":
+	case key.Matches(k, c.keys.press):
 		if c.onYes {
 			return true, c.yes()
 		}

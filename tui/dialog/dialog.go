@@ -4,6 +4,7 @@
 package dialog
 
 import (
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 
@@ -25,6 +26,9 @@ type Dialog interface {
 	// Draw returns the content for a space of at most w by h cells.
 	Draw(th *theme.Theme, w, h int) Content
 }
+
+// on binds keys, named as tea.Key.String writes them.
+func on(keys ...string) key.Binding { return key.NewBinding(key.WithKeys(keys...)) }
 
 // Content is what a dialog draws inside its border.
 type Content struct {

@@ -1,6 +1,7 @@
 package dialog
 
 import (
+	"strings"
 	"testing"
 
 	tea "charm.land/bubbletea/v2"
@@ -20,17 +21,17 @@ func press(in *Input, keys ...tea.KeyPressMsg) {
 
 func TestInput(t *testing.T) {
 	ctrl := func(r rune) tea.KeyPressMsg { return tea.KeyPressMsg{Code: r, Mod: tea.ModCtrl} }
-	in := Input{Max: 20}
+	in := NewInput(20)
 	in.Insert("fix-auth-2")
-	press(&in, ctrl('w'))
+	press(in, ctrl('w'))
 	require.Equal(t, "fix-auth-", in.Value())
-	press(&in, tea.KeyPressMsg{Code: tea.KeyBackspace}, tea.KeyPressMsg{Code: tea.KeyHome}, tea.KeyPressMsg{Code: 'A', Text: "A", Mod: tea.ModShift})
+	press(in, tea.KeyPressMsg{Code: tea.KeyBackspace}, tea.KeyPressMsg{Code: tea.KeyHome}, tea.KeyPressMsg{Code: 'A', Text: "A", Mod: tea.ModShift})
 	require.Equal(t, "Afix-auth", in.Value())
-	press(&in, tea.KeyPressMsg{Code: tea.KeyDelete}, tea.KeyPressMsg{Code: tea.KeyRight}, ctrl('k'))
+	press(in, tea.KeyPressMsg{Code: tea.KeyDelete}, tea.KeyPressMsg{Code: tea.KeyRight}, ctrl('k'))
 	require.Equal(t, "Ai", in.Value())
-	press(&in, ctrl('u'))
+	press(in, ctrl('u'))
 	require.Equal(t, "", in.Value())
-	press(&in, tea.KeyPressMsg{Code: tea.KeyBackspace}, ctrl('w'), tea.KeyPressMsg{Code: tea.KeyLeft}, tea.KeyPressMsg{Code: tea.KeyDelete})
+	press(in, tea.KeyPressMsg{Code: tea.KeyBackspace}, ctrl('w'), tea.KeyPressMsg{Code: tea.KeyLeft}, tea.KeyPressMsg{Code: tea.KeyDelete})
 	require.False(t, in.Key(tea.KeyPressMsg{Code: 'x', Text: "x", Mod: tea.ModAlt}))
 	require.False(t, in.Key(tea.KeyPressMsg{Code: tea.KeyF1}))
 	in.Insert("日本語-" + "0123456789012345678901234567890")
@@ -38,10 +39,102 @@ func TestInput(t *testing.T) {
 	shown, x := in.View(8)
 	require.Equal(t, "9012345", shown)
 	require.Equal(t, 7, x)
-	press(&in, tea.KeyPressMsg{Code: tea.KeyHome})
+	press(in, tea.KeyPressMsg{Code: tea.KeyHome})
 	shown, x = in.View(8)
 	require.Equal(t, "日本語-0", shown)
 	require.Equal(t, 0, x)
+}
+
+func TestInputMovesAndDeletesByTheWordsOfAName(t *testing.T) {
+	alt := func(r rune) tea.KeyPressMsg { return tea.KeyPressMsg{Code: r, Mod: tea.ModAlt} }
+	in := NewInput(0)
+	in.Insert("fix-auth-2")
+	press(in, alt('b'), alt('b'), alt('d'))
+	require.Equal(t, "fix--2", in.Value())
+	press(in, tea.KeyPressMsg{Code: tea.KeyRight, Mod: tea.ModCtrl})
+	in.Insert("x")
+	require.Equal(t, "fix--2x", in.Value())
+	press(in, tea.KeyPressMsg{Code: tea.KeyHome}, alt('f'), tea.KeyPressMsg{Code: tea.KeyBackspace, Mod: tea.ModAlt})
+	require.Equal(t, "--2x", in.Value())
+}
+
+// Keys of the field that would start a process or mean nothing here are not
+// the line's, and stay with the dialog.
+func TestInputLeavesOtherKeysAlone(t *testing.T) {
+	in := NewInput(0)
+	in.Insert("a")
+	for _, k := range []tea.KeyPressMsg{
+		{Code: 'v', Mod: tea.ModCtrl}, {Code: 'n', Mod: tea.ModCtrl}, {Code: 'p', Mod: tea.ModCtrl},
+		{Code: tea.KeyTab}, {Code: tea.KeyUp}, {Code: tea.KeyDown},
+	} {
+		require.False(t, in.Key(k), "%s", k)
+		_, cmd := in.field.Update(k)
+		require.True(t, cmd == nil, "%s has a command", k)
+	}
+	require.True(t, in.field.Focus() == nil, "the cursor blinks by a timer")
+	require.Equal(t, "a", in.Value())
+}
+
+// Whatever is typed, the line is what a plain editor makes of it, and what is
+// shown of it fits.
+func TestInputIsALineEditor(t *testing.T) {
+	key := func(r rune, mod tea.KeyMod) tea.KeyPressMsg { return tea.KeyPressMsg{Code: r, Mod: mod} }
+	rapid.Check(t, func(t *rapid.T) {
+		const most = 12
+		in := NewInput(most)
+		var left, right []rune
+		insert := func(s string) {
+			for _, r := range s {
+				if len(left)+len(right) < most {
+					left = append(left, r)
+				}
+			}
+		}
+		for range rapid.IntRange(0, 60).Draw(t, "steps") {
+			switch rapid.IntRange(0, 8).Draw(t, "what") {
+			case 0:
+				s := rapid.StringMatching(`[a-z日é -]{0,4}`).Draw(t, "pasted")
+				insert(s)
+				in.Insert("\x1b[31m" + s + "\u202e\r\n")
+			case 1:
+				r := rapid.SampledFrom([]rune("ab-日")).Draw(t, "typed")
+				insert(string(r))
+				in.Key(tea.KeyPressMsg{Code: r, Text: string(r)})
+			case 2:
+				if n := len(left); n > 0 {
+					left, right = left[:n-1], append([]rune{left[n-1]}, right...)
+				}
+				in.Key(key(tea.KeyLeft, 0))
+			case 3:
+				if len(right) > 0 {
+					left, right = append(left, right[0]), right[1:]
+				}
+				in.Key(key('f', tea.ModCtrl))
+			case 4:
+				left = left[:max(len(left)-1, 0)]
+				in.Key(key(tea.KeyBackspace, 0))
+			case 5:
+				right = right[min(1, len(right)):]
+				in.Key(key('d', tea.ModCtrl))
+			case 6:
+				left = nil
+				in.Key(key('u', tea.ModCtrl))
+			case 7:
+				right = nil
+				in.Key(key('k', tea.ModCtrl))
+			case 8:
+				left, right = nil, append(left, right...)
+				in.Key(key(tea.KeyHome, 0))
+			}
+			require.Equal(t, string(left)+string(right), in.Value())
+			w := rapid.IntRange(1, 16).Draw(t, "w")
+			shown, x := in.View(w)
+			require.AtMost(t, text.Width(shown), w)
+			require.AtMost(t, x, w-1)
+			before := text.Cut(shown, x, "")
+			require.True(t, strings.HasSuffix(string(left), before), "%q is left of the cursor, %q is shown there", string(left), before)
+		}
+	})
 }
 
 func TestSpliceKeepsTheWidth(t *testing.T) {

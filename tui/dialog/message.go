@@ -3,6 +3,7 @@ package dialog
 import (
 	"strconv"
 
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
 	"cove/tui/text"
@@ -14,9 +15,12 @@ import (
 type Message struct {
 	id, title string
 	body      func(th *theme.Theme, w int) []string
+	keys      messageKeys
 	top       int
 	page, len int // as drawn last
 }
+
+type messageKeys struct{ leave, up, down, pageUp, pageDown, first, last key.Binding }
 
 // NewMessage returns a message of plain text, wrapped to the screen.
 func NewMessage(id, title, body string) *Message {
@@ -27,7 +31,11 @@ func NewMessage(id, title, body string) *Message {
 // NewPage returns a message whose lines are made for the width they get, at
 // most w cells each.
 func NewPage(id, title string, lines func(th *theme.Theme, w int) []string) *Message {
-	return &Message{id: id, title: title, body: lines}
+	return &Message{id: id, title: title, body: lines, keys: messageKeys{
+		leave: on("esc", "q", "enter", "?"), up: on("up", "k"), down: on("down", "j"),
+		pageUp: on("pgup", "ctrl+b", "ctrl+u"), pageDown: on("pgdown", "ctrl+f", "ctrl+d", "space"),
+		first: on("home", "g"), last: on("end", "G"),
+	}}
 }
 
 // ID implements [Dialog].
@@ -35,20 +43,20 @@ func (m *Message) ID() string { return m.id }
 
 // Key implements [Dialog].
 func (m *Message) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
-	switch k.String() {
-	case "esc", "q", "enter", "?":
+	switch {
+	case key.Matches(k, m.keys.leave):
 		return true, nil
-	case "up", "k":
+	case key.Matches(k, m.keys.up):
 		m.scroll(-1)
-	case "down", "j":
+	case key.Matches(k, m.keys.down):
 		m.scroll(1)
-	case "pgup", "ctrl+b", "ctrl+u":
+	case key.Matches(k, m.keys.pageUp):
 		m.scroll(-m.page)
-	case "pgdown", "ctrl+f", "ctrl+d", "space":
+	case key.Matches(k, m.keys.pageDown):
 		m.scroll(m.page)
-	case "home", "g":
+	case key.Matches(k, m.keys.first):
 		m.scroll(-m.len)
-	case "end", "G":
+	case key.Matches(k, m.keys.last):
 		m.scroll(m.len)
 	}
 	return false, nil

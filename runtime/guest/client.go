@@ -105,12 +105,32 @@ type conn struct {
 	stop  func() bool // undoes the watch of the context
 }
 
-// connect dials, checks the Hello and sends r. Until release or close is
+// connect dials, sends r and checks the Hello. Until release or close is
 // called, the end of ctx ends reads and writes.
-func (c *Client) connect(ctx context.Context, r Request) (_ *conn, err error) {
-	r.Version = ProtocolVersion
+//
+// The request goes out before the Hello has come, in this build's version: it
+// spares each exec a turn. A guest of the version before refuses such a request
+// without having done anything, and gets it again in its own.
+func (c *Client) connect(ctx context.Context, r Request) (*conn, error) {
+	k, err := c.attempt(ctx, r, ProtocolVersion)
+	if err != nil || k.hello.Version == ProtocolVersion {
+		return k, err
+	}
+	k.close()
+	return c.attempt(ctx, r, k.hello.Version)
+}
+
+func (c *Client) attempt(ctx context.Context, r Request, version int) (_ *conn, err error) {
+	r.Version = version
 	if err := r.Validate(); err != nil {
 		return nil, err
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("write the request: %w", err)
+	}
+	if len(body) > MaxRequest {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrInvalid, len(body), MaxRequest)
 	}
 	f, err := dial(ctx, c.path)
 	if err != nil {
@@ -123,19 +143,13 @@ func (c *Client) connect(ctx context.Context, r Request) (_ *conn, err error) {
 			k.close()
 		}
 	}()
+	_, sent := f.Write(frame.Append(nil, frame.Request, body))
+	// What it said tells more than that it no longer listens.
 	if err := k.readHello(ctx); err != nil {
 		return nil, err
 	}
-	r.Version = min(ProtocolVersion, k.hello.Version)
-	body, err := json.Marshal(r)
-	if err != nil {
-		return nil, fmt.Errorf("write the request: %w", err)
-	}
-	if len(body) > MaxRequest {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrInvalid, len(body), MaxRequest)
-	}
-	if _, err := f.Write(frame.Append(nil, frame.Request, body)); err != nil {
-		return nil, k.failed(ctx, err)
+	if sent != nil {
+		return nil, k.failed(ctx, sent)
 	}
 	return k, nil
 }

@@ -73,7 +73,7 @@ install: build
 	$(SUDO) install -D -m 0755 $(BIN)/cove $(DESTDIR)$(PREFIX)/bin/cove
 	$(SUDO) install -D -m 0755 $(BIN)/cove-init $(DESTDIR)$(PREFIX)/libexec/cove/cove-init
 	$(SUDO) install -D -m 0755 $(BIN)/runc $(DESTDIR)$(PREFIX)/libexec/cove/runc
-	$(SUDO) install -D -m 0644 assets/cove.service $(DESTDIR)/etc/systemd/system/cove.service
+	$(SUDO) install -D -m 0644 assets/systemd/cove.service $(DESTDIR)/etc/systemd/system/cove.service
 
 clean:
 	rm -rf $(BIN)

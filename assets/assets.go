@@ -1,6 +1,6 @@
 // Package assets holds the files that are part of the program: the built-in
-// profiles and the systemd unit. It imports nothing of cove; cmd hands its
-// files to the packages that read them.
+// profiles. (The systemd unit lies here too; make install puts it in place.) It
+// imports nothing of cove; cmd hands its files to the packages that read them.
 package assets
 
 import (
@@ -11,9 +11,6 @@ import (
 //go:embed profiles/*.toml
 var profiles embed.FS
 
-//go:embed systemd/cove.service
-var unit string
-
 // Profiles is the built-in profiles, each as NAME.toml at the top.
 func Profiles() fs.FS {
 	sub, err := fs.Sub(profiles, "profiles")
@@ -23,6 +20,3 @@ func Profiles() fs.FS {
 	}
 	return sub
 }
-
-// Unit is the systemd unit of the daemon, cove.service.
-func Unit() string { return unit }

@@ -3,6 +3,7 @@ package assets_test
 import (
 	"archive/zip"
 	"bufio"
+	"bytes"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -177,7 +178,11 @@ func writeWheel(t *testing.T, path string) {
 // What the daemon relies on under systemd.
 func TestUnit(t *testing.T) {
 	var lines []string
-	for scan := bufio.NewScanner(strings.NewReader(assets.Unit())); scan.Scan(); {
+	unit, err := os.ReadFile("systemd/cove.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for scan := bufio.NewScanner(bytes.NewReader(unit)); scan.Scan(); {
 		lines = append(lines, scan.Text())
 	}
 	for _, want := range []string{

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"net/http"
 
 	"cove/config"
@@ -96,13 +95,4 @@ func (e *Error) Status() int {
 		return http.StatusInternalServerError
 	}
 	return http.StatusInternalServerError
-}
-
-// CodeOf is the code of err: that of the [Error] it wraps, else CodeInternal.
-func CodeOf(err error) Code {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Code
-	}
-	return CodeInternal
 }

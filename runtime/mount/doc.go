@@ -20,8 +20,6 @@ var (
 	// ErrReadOnly: the kernel mounted an overlay read-only though it was
 	// given an upper directory: it could not write into the work directory.
 	ErrReadOnly = errors.New("the overlay came up read-only")
-	// ErrUserNS: a process is not in the user namespace it must be in.
-	ErrUserNS = errors.New("wrong user namespace")
 	// ErrClosed: used after Close.
 	ErrClosed = errors.New("closed")
 )

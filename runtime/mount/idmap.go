@@ -25,7 +25,7 @@ const IDs = 65536
 // could become uid 65536, which is the host's real root. So the namespace of
 // an IDMap is for mounts only and a sandbox gets another one, made by
 // whoever starts it, with the single extent "0 base 65536"; see
-// [VerifySandboxNamespace].
+// runner.AssertUserNS.
 //
 // An IDMap belongs to who got it from [IDMaps.Get] and is closed by them.
 type IDMap struct {

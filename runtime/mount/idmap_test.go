@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"reflect"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"cove/runtime/runner"
 )
 
 const testBase = 1<<30 + 3*IDs
@@ -41,7 +41,7 @@ func TestIDMapHasTheExtraExtentAndIsNoSandboxNamespace(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	if err := VerifySandboxNamespace(pid, testBase); !errors.Is(err, ErrUserNS) {
+	if err := runner.AssertUserNS(pid, testBase); !errors.Is(err, runner.ErrUserNS) {
 		t.Errorf("a process with the extra extent passes as a sandbox: %v", err)
 	}
 	state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -67,45 +67,6 @@ func TestIDMapKeepsItsDescriptorToItself(t *testing.T) {
 		if typ.Elem().Field(i).IsExported() {
 			t.Errorf("field %s of IDMap is exported", typ.Elem().Field(i).Name)
 		}
-	}
-}
-
-func TestVerifySandboxNamespace(t *testing.T) {
-	needRoot(t)
-	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: testBase, Size: IDs}}
-	tests := []struct {
-		name       string
-		uids, gids []syscall.SysProcIDMap
-		ok         bool
-	}{
-		{"right", one, one, true},
-		{"extra uid extent", extents(testBase), one, false},
-		{"extra gid extent", one, extents(testBase), false},
-		{"other base", []syscall.SysProcIDMap{{ContainerID: 0, HostID: testBase + IDs, Size: IDs}}, one, false},
-		{"short", []syscall.SysProcIDMap{{ContainerID: 0, HostID: testBase, Size: 1000}}, one, false},
-		{"host root", []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}, one, false},
-	}
-	for _, tc := range tests {
-		t.Run(tc.name, func(t *testing.T) {
-			cmd := exec.Command("/bin/sleep", "60")
-			cmd.SysProcAttr = &syscall.SysProcAttr{
-				Cloneflags: unix.CLONE_NEWUSER, UidMappings: tc.uids, GidMappings: tc.gids, Pdeathsig: syscall.SIGKILL,
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-			err := VerifySandboxNamespace(cmd.Process.Pid, testBase)
-			if tc.ok && err != nil {
-				t.Error(err)
-			}
-			if !tc.ok && !errors.Is(err, ErrUserNS) {
-				t.Errorf("accepted: %v", err)
-			}
-		})
-	}
-	if err := VerifySandboxNamespace(os.Getpid(), testBase); !errors.Is(err, ErrUserNS) {
-		t.Errorf("the host's own namespace is accepted: %v", err)
 	}
 }
 

@@ -43,6 +43,23 @@ func TestFilesSurvive(t *testing.T) {
 	kept("restart")
 	h.kill()
 	kept("a killed daemon")
+
+	// A reboot: nothing runs, and the run directory, a tmpfs, is gone.
+	pid := h.inspect("a").Running.Pid
+	h.kill()
+	if err := killPid(pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(h.run); err != nil {
+		t.Fatal(err)
+	}
+	h.must("daemon", "start")
+	settle(h)
+	if d := h.inspect("a"); d.State != lifecycle.Stopped || d.Reason == nil || d.Reason.Kind != lifecycle.ReasonReboot {
+		t.Errorf("after a reboot: %s, reason %v", d.State, d.Reason)
+	}
+	h.must("start", "a")
+	kept("a reboot")
 	if _, err := os.Stat("/usr/bin/newtool"); err == nil {
 		t.Error("the sandbox's file is in the host's /usr")
 	}
@@ -242,6 +259,26 @@ func TestReasons(t *testing.T) {
 	if n := len(h.list()); n != 1 {
 		t.Errorf("%d sandboxes are left, want 1", n)
 	}
+}
+
+// What cannot be understood is shown, not touched, and can be deleted.
+func TestUnknown(t *testing.T) {
+	h := realHost(t)
+	h.must("create", "-p", "shell", "-n", "odd")
+	id := h.inspect("odd").ID
+	h.must("stop", "odd")
+	h.must("daemon", "stop")
+	if err := os.WriteFile(filepath.Join(h.state, "sandboxes", id, "sandbox.json"), []byte("{torn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.must("daemon", "start")
+	list := h.list()
+	if len(list) != 1 || list[0].State != lifecycle.Unknown || list[0].ID != id || list[0].Reason == nil || list[0].Reason.Detail == "" {
+		t.Fatalf("a damaged sandbox is shown as %+v", list)
+	}
+	h.refuse(1, []string{"unknown"}, "start", id)
+	h.must("rm", id)
+	h.must("create", "-p", "shell", "-n", "odd") // its name is free again
 }
 
 // rm works in every state, also while creating.

@@ -20,6 +20,8 @@ func ValidName(name string) error {
 		return fmt.Errorf("the name %s is %d bytes long: at most %d", quote(name), len(name), MaxName)
 	case !onlyNameBytes(name):
 		return fmt.Errorf("the name %s may only have a-z, 0-9 and hyphens", quote(name))
+	case len(name) == 12 && strings.Trim(name, "0123456789abcdef") == "":
+		return fmt.Errorf("the name %s looks like a sandbox's id", quote(name))
 	case name[0] == '-' || name[len(name)-1] == '-':
 		return fmt.Errorf("the name %s may not begin or end with a hyphen", quote(name))
 	}

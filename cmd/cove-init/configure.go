@@ -32,18 +32,24 @@ func (s *server) configure(req *guest.Request) error {
 	if err := setHostname(req.Hostname); err != nil {
 		return err
 	}
-	id, err := findUser(req.User)
-	if err != nil {
+	if err := prepareDir(req); err != nil && !req.Lenient {
 		return err
-	}
-	if req.Dir != "" {
-		if err := makeDir(req.Dir, id); err != nil {
-			return fmt.Errorf("make the working directory %s: %w", req.Dir, err)
-		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conf = &settings{env: maps.Clone(req.Env), dir: req.Dir, user: req.User, shell: slices.Clone(req.Shell)}
+	return nil
+}
+
+// prepareDir makes sure of the user and the working directory.
+func prepareDir(req *guest.Request) error {
+	id, err := findUser(req.User)
+	if err != nil || req.Dir == "" {
+		return err
+	}
+	if err := makeDir(req.Dir, id); err != nil {
+		return fmt.Errorf("make the working directory %s: %w", req.Dir, err)
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/signal"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,12 +20,31 @@ const ownTimeout = 5 * time.Second
 func notify() <-chan os.Signal {
 	// Not SIGPIPE, which a write to a closed connection raises and Go ignores;
 	// not SIGURG, which the runtime uses itself.
+	resetIgnored()
 	ch := make(chan os.Signal, 16)
 	signal.Notify(ch, unix.SIGCHLD, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT,
 		unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
 		unix.SIGSTKFLT, unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGXCPU, unix.SIGXFSZ,
 		unix.SIGVTALRM, unix.SIGIO, unix.SIGPWR, unix.SIGSYS)
 	return ch
+}
+
+// resetIgnored gives the realtime signals that were inherited as ignored their
+// default back: the Go runtime leaves them, and they would reach every program.
+func resetIgnored() {
+	const first, last, ignored = 32, 64, 1
+	// The kernel's struct sigaction begins with the handler; zero is the default.
+	type action struct {
+		handler uintptr
+		rest    [3]uint64
+	}
+	for n := uintptr(first); n <= last; n++ {
+		var old, def action
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+		if errno == 0 && old.handler == ignored {
+			_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&def)), 0, 8, 0, 0)
+		}
+	}
 }
 
 // reapOn reaps at each SIGCHLD, and whenever anything else arrives: signals of

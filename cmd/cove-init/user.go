@@ -30,15 +30,15 @@ type identity struct {
 // findUser looks a user up in the sandbox's own files. spec is a name or uid,
 // and may go on with ":" and a group or gid; empty is root.
 func findUser(spec string) (*identity, error) {
-	passwd, err := readUserFile("/etc/passwd")
+	passwd, perr := readUserFile("/etc/passwd")
+	group, gerr := readUserFile("/etc/group")
+	id, err := lookupUser(spec, passwd, group)
 	if err != nil {
-		return nil, err
+		// A number, and root, need no file: the way in to mend what a
+		// program inside has made of them.
+		return nil, errors.Join(err, perr, gerr)
 	}
-	group, err := readUserFile("/etc/group")
-	if err != nil {
-		return nil, err
-	}
-	return lookupUser(spec, passwd, group)
+	return id, nil
 }
 
 // readUserFile reads a file that may be anything: it neither waits for the

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"unicode"
+	"unicode/utf8"
 
 	"cove/config"
 	"cove/runtime/api"
@@ -74,10 +77,36 @@ func (a *app) printf(format string, args ...any) error {
 
 // printJSON writes v to stdout as indented JSON.
 func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.stdout)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := a.stdout.Write(escapeControls(b.Bytes()))
+	return err
+}
+
+// escapeControls writes what a terminal would take for more than text, which
+// JSON lets pass, as \u escapes: C1 controls, and what turns the direction of
+// writing. Such runes stand only in JSON's strings.
+func escapeControls(text []byte) []byte {
+	harmless := func(r rune) bool {
+		return r < 0x7f || r > 0x9f && !unicode.Is(unicode.Bidi_Control, r)
+	}
+	if bytes.IndexFunc(text, func(r rune) bool { return !harmless(r) }) < 0 {
+		return text
+	}
+	out := make([]byte, 0, len(text)+64)
+	for _, r := range string(text) {
+		if harmless(r) {
+			out = utf8.AppendRune(out, r)
+		} else {
+			out = fmt.Appendf(out, "\\u%04x", r)
+		}
+	}
+	return out
 }
 
 // warn writes a line to stderr that is no failure.

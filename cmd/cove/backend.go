@@ -73,8 +73,8 @@ func resolveProfile(profiles *config.Profiles) func(context.Context, string) (co
 	}
 }
 
-// backend is the daemon as the TUI sees it. What a person asks for starts the
-// daemon where it is down; watching it does not.
+// backend is the daemon as the TUI sees it. Where it is down it is started, by
+// watching too: a list that stays stale helps nobody.
 type backend struct{ a *app }
 
 func (b backend) Watch(ctx context.Context, since api.Cursor, each func(api.Event) error) error {
@@ -82,7 +82,11 @@ func (b backend) Watch(ctx context.Context, since api.Cursor, each func(api.Even
 	if since != (api.Cursor{}) {
 		cursor = &since
 	}
-	stream, err := api.New(b.a.dirs.Socket()).Events(ctx, cursor, true)
+	client, err := b.a.client(ctx)
+	if err != nil {
+		return explain(err, "")
+	}
+	stream, err := client.Events(ctx, cursor, true)
 	if err != nil {
 		return explain(err, "")
 	}

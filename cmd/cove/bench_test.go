@@ -18,6 +18,7 @@ import (
 	"cove/runtime/mount"
 	"cove/runtime/oci"
 	"cove/runtime/rootfs"
+	"cove/runtime/runner"
 )
 
 // benchRounds is how many times each thing is timed; its median counts.
@@ -226,8 +227,14 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 	if err != nil {
 		b.Fatal(err)
 	}
+	userNS, err := runner.NewUserNS(base)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = userNS.Close() })
 	bundle, err := oci.Bundle(oci.Input{
 		ID: "baseline", Hostname: "baseline", Spec: spec, Rootfs: target, UIDBase: base,
+		UserNS:      fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), userNS.Fd()),
 		CgroupsPath: fmt.Sprintf("/cove-bench%d/baseline", os.Getpid()), InitPath: filepath.Join(h.bin, "cove-init"), Host: host,
 	})
 	if err != nil {

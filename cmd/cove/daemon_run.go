@@ -207,7 +207,7 @@ type bundler struct {
 // Write implements sandbox.Bundler.
 func (b bundler) Write(dir string, in sandbox.BundleInput) error {
 	spec, err := oci.Bundle(oci.Input{
-		ID: in.ID, Hostname: in.Hostname, Spec: in.Spec, Rootfs: in.Rootfs, UIDBase: in.UIDBase,
+		ID: in.ID, Hostname: in.Hostname, Spec: in.Spec, Rootfs: in.Rootfs, UIDBase: in.UIDBase, UserNS: in.UserNS,
 		CgroupsPath: in.CgroupPath, InitPath: b.init, Host: b.host,
 	})
 	if err != nil {

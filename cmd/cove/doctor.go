@@ -72,7 +72,7 @@ func (a *app) examine(ctx context.Context, leaks bool) (doctorView, error) {
 	} else if view.Checks, err = client.Checks(ctx); err != nil {
 		return view, explain(err, "")
 	}
-	view.OK = len(view.Warnings) == 0 && !view.failed()
+	view.OK = !view.failed()
 	return view, nil
 }
 
@@ -94,7 +94,7 @@ func (a *app) printDoctor(view doctorView, leaks bool) error {
 	switch {
 	case leaks && len(view.Leaks) == 0:
 		b.WriteString("no leaks\n")
-	case view.OK:
+	case len(view.Warnings) == 0:
 		b.WriteString("no warnings\n")
 	}
 	return a.printf("%s", b.String())

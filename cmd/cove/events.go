@@ -102,7 +102,7 @@ func (a *app) eventJSON(ev api.Event) error {
 	if err != nil {
 		return err
 	}
-	_, err = a.stdout.Write(append(line, '\n'))
+	_, err = a.stdout.Write(append(escapeControls(line), '\n'))
 	return err
 }
 

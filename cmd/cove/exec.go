@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"cove/config"
 	"cove/runtime/api"
@@ -137,11 +140,29 @@ func (a *app) exec(ctx context.Context, client *api.Client, name string, req api
 		return explain(err, name)
 	}
 	defer closeQuietly(conn)
+	var gaveUp atomic.Int32
+	insisted, last := make(map[int]int), make(map[int]time.Time)
 	run.target(func(number int) {
 		// A broken connection shows at the receiving end.
 		_ = conn.Signal(number)
+		// A program that will not end must not keep its person: when the
+		// terminal goes, or a request is made again and again, the
+		// connection is closed, which hangs the program up.
+		if now := time.Now(); now.Sub(last[number]) > insistence {
+			insisted[number], last[number] = 1, now
+		} else {
+			insisted[number]++
+			last[number] = now
+		}
+		if limit := enough(number); limit > 0 && insisted[number] >= limit {
+			gaveUp.Store(int32(number))
+			closeQuietly(conn)
+		}
 	})
 	st, err := a.pump(conn, req)
+	if number := gaveUp.Load(); number != 0 {
+		return &exitError{status: 128 + int(number)}
+	}
 	var silent *exitError
 	switch {
 	case errors.As(err, &silent):
@@ -150,4 +171,22 @@ func (a *app) exec(ctx context.Context, client *api.Client, name string, req api
 		return prefixed(err, name)
 	}
 	return a.outcome(ctx, client, name, req, st)
+}
+
+// insistence is within what time a signal has to come again to count as asked again.
+const insistence = 2 * time.Second
+
+// enough is how many signals of one number, one after the other, end the waiting for the program; 0
+// is never.
+func enough(number int) int {
+	switch unix.Signal(number) {
+	case unix.SIGHUP:
+		return 1
+	case unix.SIGTERM:
+		return 2
+	case unix.SIGINT, unix.SIGQUIT:
+		return 3
+	default:
+		return 0
+	}
 }

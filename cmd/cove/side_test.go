@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -11,8 +12,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
-	"context"
+	"golang.org/x/sys/unix"
 
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
@@ -224,4 +226,47 @@ func (h *host) startBehind(covers map[string]string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		h.t.Fatalf("start the daemon behind covers: %v\n%s", err, out)
 	}
+}
+
+// What the kernel counts for a user is counted for the sandbox's own: one that
+// uses all of it up takes nothing from root and from other sandboxes.
+func TestKernelLimitsAreOnesOwn(t *testing.T) {
+	h := realHost(t)
+	h.must("create", "-p", "shell", "-n", "greedy")
+	h.must("create", "-p", "shell", "-n", "other")
+	const instances = `import ctypes
+libc, n = ctypes.CDLL(None), 0
+while n < 1000 and libc.inotify_init1(0) >= 0: n += 1
+print(n, flush=True)
+input()`
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := h.command(ctx, "exec", "-i", "greedy", "--", "python3", "-c", instances)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var used int
+	if _, err := fmt.Fscan(stdout, &used); err != nil || used == 0 {
+		t.Fatalf("it used %d instances, %v", used, err)
+	}
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		t.Errorf("root has no inotify instance left after a sandbox used %d: %v", used, err)
+	} else {
+		_ = unix.Close(fd)
+	}
+	out, _, _ := h.coveIn([]byte("\n"), "exec", "-i", "other", "--", "python3", "-c", instances)
+	if out != fmt.Sprintf("%d\n", used) {
+		t.Errorf("another sandbox gets %q instances, the first got %d", out, used)
+	}
+	_ = stdin.Close()
+	_ = cmd.Wait()
 }

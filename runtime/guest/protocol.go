@@ -103,6 +103,11 @@ type Request struct {
 	User  string            `json:"user,omitempty"`
 	Shell []string          `json:"shell,omitempty"`
 
+	// Lenient (Configure) keeps going where the user or the working
+	// directory is no more: in a sandbox that has run before, programs may
+	// have made anything of them, and its owner still has to get in.
+	Lenient bool `json:"lenient,omitempty"`
+
 	// Exec, Attach
 	Argv    []string      `json:"argv,omitempty"`
 	Stdin   bool          `json:"stdin,omitempty"`

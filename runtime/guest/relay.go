@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"cove/runtime/frame"
 )
@@ -49,6 +50,9 @@ func Relay(ctx context.Context, client io.ReadWriteCloser, s *Stream, finish fun
 	return status, err
 }
 
+// guestWriteTimeout is how long PID 1 may take to read one frame.
+const guestWriteTimeout = 10 * time.Second
+
 type relay struct {
 	client io.ReadWriteCloser
 	s      *Stream
@@ -69,6 +73,9 @@ func (r *relay) toGuest() error {
 		if err := checkClient(t, p); err != nil {
 			return fmt.Errorf("%w: %w", ErrClient, err)
 		}
+		// PID 1 always reads: one that does not for so long is at fault, and
+		// must not keep the client's connection with nobody watching it.
+		_ = r.s.f.SetWriteDeadline(time.Now().Add(guestWriteTimeout))
 		if _, err := r.s.f.Write(in.Raw()); err != nil {
 			return r.drain(in)
 		}

@@ -87,7 +87,7 @@ func Bundle(in Input) (*specs.Spec, error) {
 			// The network namespace is made inside the user namespace: sysfs
 			// cannot be mounted over one that an outer one owns.
 			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.UserNamespace}, {Type: specs.PIDNamespace}, {Type: specs.MountNamespace},
+				{Type: specs.UserNamespace, Path: in.UserNS}, {Type: specs.PIDNamespace}, {Type: specs.MountNamespace},
 				{Type: specs.UTSNamespace}, {Type: specs.IPCNamespace}, {Type: specs.NetworkNamespace},
 				{Type: specs.CgroupNamespace},
 			},
@@ -102,6 +102,13 @@ func Bundle(in Input) (*specs.Spec, error) {
 			MaskedPaths:   maskedPaths(in.Host),
 			ReadonlyPaths: readonlyPaths(),
 		},
+	}
+	if in.Host.KeepRlimits {
+		spec.Process.Rlimits = nil
+	}
+	if in.UserNS != "" {
+		// The namespace has its maps: naming them again is not valid.
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = nil, nil
 	}
 	if spec.Linux.Seccomp, err = syscallFilter(spec); err != nil {
 		return nil, err

@@ -23,6 +23,12 @@ func DetectHost() (Host, error) {
 	}
 	h.NoFile = nofile.Max
 
+	var caps [2]unix.CapUserData
+	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &caps[0]); err != nil {
+		return h, fmt.Errorf("capabilities: %w", err)
+	}
+	h.KeepRlimits = caps[0].Effective&(1<<unix.CAP_SYS_RESOURCE) == 0
+
 	adj, err := os.ReadFile("/proc/self/oom_score_adj")
 	if err != nil {
 		return h, err

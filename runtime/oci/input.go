@@ -35,6 +35,10 @@ type Input struct {
 	// UIDBase is the first of the UIDRange host uids and gids that belong
 	// to the sandbox.
 	UIDBase uint32
+	// UserNS is the path of the sandbox's user namespace, which maps that
+	// range and nothing else; empty lets the runtime make one, which then
+	// belongs to root.
+	UserNS string
 	// CgroupsPath is where the sandbox's control group is, seen from the
 	// top of each hierarchy: "/cove-<inst>/<id>".
 	CgroupsPath string
@@ -52,6 +56,10 @@ type Host struct {
 	// higher one needs CAP_SYS_RESOURCE, which containers and some virtual
 	// machines lack.
 	NoFile uint64
+	// KeepRlimits lets sandboxes inherit the daemon's limits: to set those of
+	// a process in a user namespace that belongs to another takes
+	// CAP_SYS_RESOURCE (prlimit(2)), which the daemon does not have.
+	KeepRlimits bool
 	// OOMScoreAdj is the daemon's own value; to go below it needs
 	// CAP_SYS_RESOURCE.
 	OOMScoreAdj int

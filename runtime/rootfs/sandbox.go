@@ -190,7 +190,7 @@ func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os
 // plain directories: a link there could lead a mount elsewhere
 // (CVE-2026-41579).
 func checkRoot(root *os.File) error {
-	for _, d := range []string{"dev", "proc", "sys", "usr", "etc", "run", "tmp"} {
+	for _, d := range []string{"dev", "proc", "sys", "usr", "run"} {
 		f, err := mount.OpenWithin(root, d, unix.O_PATH|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return fmt.Errorf("%w: /%s is not a directory: %w", ErrDamaged, d, err)

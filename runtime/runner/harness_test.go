@@ -132,6 +132,10 @@ func newBox(t testing.TB, r *Runner, edit func(*oci.Input, *specs.Spec)) *box {
 		InitPath: program, Host: host,
 		Spec: config.Spec{Resources: config.Resources{CPU: 1.5, Memory: 256 << 20, Pids: 100}},
 	}
+	ns, err := NewUserNS(testBase)
+	must(t, err)
+	t.Cleanup(func() { _ = ns.Close() })
+	in.UserNS = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Fd())
 	if edit != nil {
 		edit(&in, nil)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"cove/config"
 	"cove/runtime/guest"
@@ -94,6 +95,9 @@ func (m *Manager) reserve(c Caller, name string, spec config.Spec) (*box, error)
 	if m.ctx.Err() != nil {
 		return nil, ErrUnavailable
 	}
+	if err := m.crowded(c); err != nil {
+		return nil, err
+	}
 	if name == "" {
 		name = m.freeName()
 	}
@@ -110,6 +114,39 @@ func (m *Manager) reserve(c Caller, name string, spec config.Spec) (*box, error)
 	b.op = m.newOperation(b, lifecycle.OpCreate)
 	m.boxes[id], m.names[name] = b, id
 	return b, nil
+}
+
+const (
+	// maxOwned and maxCreating are how many sandboxes a user other than root
+	// may have, and may have made at once: nobody can use up the machine's
+	// ranges of uids, or keep the others waiting.
+	maxOwned    = 1000
+	maxCreating = 64
+)
+
+// crowded refuses a user who has, or makes, too many. The caller holds m.mu.
+func (m *Manager) crowded(c Caller) error {
+	if c.UID == 0 {
+		return nil
+	}
+	owned, creating := 0, 0
+	for _, b := range m.boxes {
+		i := b.snapshot()
+		if i.Owner != c.UID {
+			continue
+		}
+		owned++
+		if i.Op == lifecycle.OpCreate {
+			creating++
+		}
+	}
+	switch {
+	case owned >= maxOwned:
+		return fmt.Errorf("%w: you have %d sandboxes, the most one user may have; delete some", ErrTooMany, owned)
+	case creating >= maxCreating:
+		return fmt.Errorf("%w: %d of yours are being made, the most at once; try again when one is done", ErrTooMany, creating)
+	}
+	return nil
 }
 
 // create is the body of the operation.
@@ -229,8 +266,8 @@ func (t *tail) lastLine() string {
 	lines := bytes.Split(bytes.TrimSpace(t.buf), []byte("\n"))
 	// Shown in one line on a terminal: nothing that moves the cursor.
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
+		if !unicode.IsPrint(r) {
+			return -1 // C0, C1 and what turns the direction of writing
 		}
 		return r
 	}, string(bytes.ToValidUTF8(lines[len(lines)-1], nil)))

@@ -62,6 +62,7 @@ type BundleInput struct {
 	Spec         config.Spec
 	Rootfs       string // mounted root
 	UIDBase      uint32
+	UserNS       string // path of the user namespace
 	CgroupPath   string
 }
 

@@ -18,6 +18,8 @@ var (
 	ErrCanceled = errors.New("cancelled because the sandbox is being deleted")
 	// ErrUnavailable: the sandbox, or the daemon that is shutting down, does not answer.
 	ErrUnavailable = errors.New("does not answer")
+	// ErrTooMany: the caller has all the sandboxes that one user may have.
+	ErrTooMany = errors.New("too many sandboxes")
 	// ErrNoSpace: the host's disk is full.
 	ErrNoSpace = errors.New("no space left on the state directory's disk")
 )

@@ -16,7 +16,7 @@ import (
 var ErrSlow = errors.New("the subscriber does not keep up")
 
 // subscriptionBuffer is how many events a subscriber may be behind.
-const subscriptionBuffer = 1024
+const subscriptionBuffer = 512
 
 // Cursor is a place in the journal.
 type Cursor struct {
@@ -52,6 +52,7 @@ type bus struct {
 	mu      sync.Mutex
 	journal *store.Journal
 	latest  map[string]Info
+	recent  []Event // the last ones, oldest first
 	subs    map[*subscriber]struct{}
 	closed  bool
 }
@@ -97,6 +98,9 @@ func (s *bus) send(i Info, removed bool, warn func(string, ...any)) {
 		warn("could not write the journal", "error", err)
 	}
 	e := Event{Epoch: rec.Epoch, Seq: rec.Seq, Time: rec.Time, Removed: removed, Info: i}
+	if s.recent = append(s.recent, e); len(s.recent) >= 2*subscriptionBuffer {
+		s.recent = append([]Event(nil), s.recent[len(s.recent)-subscriptionBuffer:]...)
+	}
 	for sub := range s.subs {
 		if !sub.caller.Sees(i.Owner) {
 			continue
@@ -173,24 +177,23 @@ func (m *Manager) Subscribe(ctx context.Context, c Caller, since *Cursor) (*Subs
 	return sub, nil
 }
 
-// missed are the events after since, and whether all of them are known. The
-// caller holds s.mu.
+// missed are the events after since, and whether all of them are known: those
+// that this Manager has seen, as many as a subscriber may be behind. The caller
+// holds s.mu, so nothing here is read or decoded: who asks for much would hold up
+// every change of every sandbox.
 func (s *bus) missed(c Caller, since *Cursor) ([]Event, bool) {
-	if since == nil {
+	at := s.journal.Last()
+	if since == nil || since.Epoch != at.Epoch || since.Seq > at.Seq {
 		return nil, false
 	}
-	recs, ok := s.journal.Since(store.Cursor{Epoch: since.Epoch, Seq: since.Seq}, subscriptionBuffer)
-	if !ok {
+	n := at.Seq - since.Seq
+	if n > uint64(len(s.recent)) {
 		return nil, false
 	}
-	events := make([]Event, 0, len(recs))
-	for _, r := range recs {
-		var j journaled
-		if err := json.Unmarshal(r.Data, &j); err != nil {
-			return nil, false
-		}
-		if c.Sees(j.Info.Owner) {
-			events = append(events, Event{Epoch: r.Epoch, Seq: r.Seq, Time: r.Time, Removed: j.Removed, Info: j.Info})
+	events := make([]Event, 0, n)
+	for _, e := range s.recent[uint64(len(s.recent))-n:] {
+		if c.Sees(e.Info.Owner) {
+			events = append(events, e)
 		}
 	}
 	return events, true

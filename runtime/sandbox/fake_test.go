@@ -8,10 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"cove/config"
 	"cove/runtime/frame"
@@ -100,18 +100,14 @@ func (m *machine) Unmount(target string) error {
 }
 
 func (m *machine) Write(dir string, in BundleInput) error {
-	return os.WriteFile(filepath.Join(dir, "base"), []byte(strconv.Itoa(int(in.UIDBase))), 0o600)
+	return os.WriteFile(filepath.Join(dir, "userns"), []byte(in.UserNS), 0o600)
 }
 
 func (m *machine) Create(_ context.Context, id, bundle string, listener *os.File) (int, error) {
 	if err := m.fails("create"); err != nil {
 		return 0, err
 	}
-	raw, err := os.ReadFile(filepath.Join(bundle, "base"))
-	if err != nil {
-		return 0, err
-	}
-	base, err := strconv.Atoi(string(raw))
+	userNS, err := os.ReadFile(filepath.Join(bundle, "userns"))
 	if err != nil {
 		return 0, err
 	}
@@ -119,11 +115,19 @@ func (m *machine) Create(_ context.Context, id, bundle string, listener *os.File
 	if err != nil {
 		return 0, err
 	}
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}}
-	cmd := exec.Command("/bin/sleep", "1000")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, Pdeathsig: syscall.SIGKILL}
+	cmd := exec.Command("nsenter", "--user="+string(userNS), "/bin/sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return 0, err
+	}
+	// It is in there when it has become sleep.
+	for comm := ""; comm != "sleep\n"; {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+		if err != nil {
+			return 0, err
+		}
+		comm = string(data)
+		time.Sleep(100 * time.Microsecond)
 	}
 	p := &proc{cmd: cmd, listener: l, done: make(chan struct{})}
 	go func() {

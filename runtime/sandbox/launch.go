@@ -50,11 +50,12 @@ func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
 		return err
 	}
 
-	listener, err := m.prepare(o, rec, run)
+	listener, userNS, err := m.prepare(o, rec, run)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
+	defer userNS.Close()
 	if err := o.point("prepared"); err != nil {
 		return err
 	}
@@ -65,6 +66,9 @@ func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
 	if err := runner.AssertUserNS(pid, run.UIDBase); err != nil {
 		return fmt.Errorf("refuse to start: %w", err)
 	}
+	// The sandbox's are the only ones now: when PID 1 ends, so does the wait
+	// for its answer.
+	_ = listener.Close()
 	proc, err := runner.Watch(pid, 0)
 	if err != nil {
 		return fmt.Errorf("watch PID 1: %w", err)
@@ -103,11 +107,12 @@ func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
 	return nil
 }
 
-// prepare mounts the root, writes the bundle and opens the guest's socket, side by side.
-func (m *Manager) prepare(o *operation, rec record, run running) (listener *os.File, err error) {
+// prepare mounts the root, makes the user namespace, writes the bundle and opens
+// the guest's socket, side by side. The caller closes the two files.
+func (m *Manager) prepare(o *operation, rec record, run running) (listener, userNS *os.File, err error) {
 	id := rec.ID
 	if err := makeRunDir(m.bundleDir(id)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var g errgroup.Group
 	g.Go(func() error {
@@ -116,12 +121,17 @@ func (m *Manager) prepare(o *operation, rec record, run running) (listener *os.F
 		}
 		return nil
 	})
-	g.Go(func() error {
+	g.Go(func() (err error) {
+		if userNS, err = runner.NewUserNS(run.UIDBase); err != nil {
+			return err
+		}
 		if err := m.opt.Cgroups.Make(id); err != nil {
 			return err
 		}
-		err := m.opt.Bundler.Write(m.bundleDir(id), BundleInput{
+		err = m.opt.Bundler.Write(m.bundleDir(id), BundleInput{
 			ID: id, Hostname: rec.Name, Spec: rec.Spec, Rootfs: m.target(id), UIDBase: run.UIDBase, CgroupPath: run.Cgroup,
+			// This process is there for as long as the runtime needs the path.
+			UserNS: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), userNS.Fd()),
 		})
 		if err != nil {
 			return noSpace(fmt.Errorf("write the bundle: %w", err))
@@ -130,12 +140,14 @@ func (m *Manager) prepare(o *operation, rec record, run running) (listener *os.F
 		return err
 	})
 	if err := g.Wait(); err != nil {
-		if listener != nil {
-			_ = listener.Close()
+		for _, f := range []*os.File{listener, userNS} {
+			if f != nil {
+				_ = f.Close()
+			}
 		}
-		return nil, err
+		return nil, nil, err
 	}
-	return listener, nil
+	return listener, userNS, nil
 }
 
 // listenGuest makes the socket on which PID 1 will answer. It is bound beneath
@@ -180,6 +192,7 @@ func (m *Manager) configure(ctx context.Context, rec record, secrets map[string]
 	maps.Copy(env, secrets)
 	err := m.client(rec.ID).Configure(ctx, guest.Request{
 		Hostname: rec.Name, Env: env, Dir: rec.Spec.Workdir, User: rec.Spec.User, Shell: rec.Spec.Shell,
+		Lenient: !rec.Started.IsZero(),
 	})
 	if err != nil {
 		return fmt.Errorf("configure PID 1: %w", err)

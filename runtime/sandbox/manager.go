@@ -208,13 +208,14 @@ const minIDPrefix = 4
 func (m *Manager) find(c Caller, ref string) (*box, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	// The id first: a name must never stand before another's id.
+	if b := m.boxes[ref]; b != nil && c.Sees(b.record().Owner) {
+		return b, nil
+	}
 	if id, ok := m.names[ref]; ok {
 		if b := m.boxes[id]; b != nil && c.Sees(b.record().Owner) {
 			return b, nil
 		}
-	}
-	if b := m.boxes[ref]; b != nil && c.Sees(b.record().Owner) {
-		return b, nil
 	}
 	var found *box
 	if len(ref) >= minIDPrefix {

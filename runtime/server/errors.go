@@ -57,7 +57,7 @@ func apiError(err error) *api.Error {
 		return &api.Error{Code: api.CodeConflict, Message: conflict.Error(), Op: conflict.Op, State: conflict.State}
 	case errors.Is(err, sandbox.ErrCanceled):
 		return &api.Error{Code: api.CodeCanceled, Message: err.Error()}
-	case errors.Is(err, sandbox.ErrNoSpace):
+	case errors.Is(err, sandbox.ErrNoSpace), errors.Is(err, sandbox.ErrTooMany):
 		return &api.Error{Code: api.CodeExhausted, Message: err.Error()}
 	case errors.Is(err, guest.ErrInvalid):
 		return &api.Error{Code: api.CodeInvalid, Message: err.Error()}

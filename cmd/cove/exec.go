@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -140,7 +141,11 @@ func (a *app) exec(ctx context.Context, client *api.Client, name string, req api
 		return explain(err, name)
 	}
 	defer closeQuietly(conn)
-	var gaveUp atomic.Int32
+	var (
+		gaveUp atomic.Int32
+		hangup sync.Once
+		timer  *time.Timer
+	)
 	insisted, last := make(map[int]int), make(map[int]time.Time)
 	run.target(func(number int) {
 		// A broken connection shows at the receiving end.
@@ -155,10 +160,23 @@ func (a *app) exec(ctx context.Context, client *api.Client, name string, req api
 			last[number] = now
 		}
 		if limit := enough(number); limit > 0 && insisted[number] >= limit {
-			gaveUp.Store(int32(number))
-			closeQuietly(conn)
+			giveUp := func() {
+				gaveUp.Store(int32(number))
+				closeQuietly(conn)
+			}
+			if unix.Signal(number) == unix.SIGHUP {
+				hangup.Do(func() { timer = time.AfterFunc(hangupGrace, giveUp) })
+			} else {
+				giveUp()
+			}
 		}
 	})
+	defer func() {
+		hangup.Do(func() {}) // no timer from here on
+		if timer != nil {
+			timer.Stop()
+		}
+	}()
 	st, err := a.pump(conn, req)
 	if number := gaveUp.Load(); number != 0 {
 		return &exitError{status: 128 + int(number)}
@@ -175,6 +193,9 @@ func (a *app) exec(ctx context.Context, client *api.Client, name string, req api
 
 // insistence is within what time a signal has to come again to count as asked again.
 const insistence = 2 * time.Second
+
+// hangupGrace is what a program gets to end by itself when the terminal goes.
+const hangupGrace = 2 * time.Second
 
 // enough is how many signals of one number, one after the other, end the waiting for the program; 0
 // is never.

@@ -217,7 +217,14 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 	if err := driver.Mount(ctx, box, target, base); err != nil {
 		b.Fatal(err)
 	}
+	group := fmt.Sprintf("cove-bench%d", os.Getpid())
 	r.unmount = func() {
+		left, err := filepath.Glob("/sys/fs/cgroup/*/" + group)
+		if err == nil {
+			for _, dir := range append(left, "/sys/fs/cgroup/"+group) {
+				_ = os.Remove(dir)
+			}
+		}
 		_ = driver.Unmount(target)
 		_ = driver.Close()
 		_ = maps.Close()
@@ -235,7 +242,7 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 	bundle, err := oci.Bundle(oci.Input{
 		ID: "baseline", Hostname: "baseline", Spec: spec, Rootfs: target, UIDBase: base,
 		UserNS:      fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), userNS.Fd()),
-		CgroupsPath: fmt.Sprintf("/cove-bench%d/baseline", os.Getpid()), InitPath: filepath.Join(h.bin, "cove-init"), Host: host,
+		CgroupsPath: "/" + group + "/baseline", InitPath: filepath.Join(h.bin, "cove-init"), Host: host,
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -12,10 +12,15 @@
 //	POST   /sandboxes/{ref}/start     StartRequest -> Sandbox
 //	POST   /sandboxes/{ref}/stop      StopRequest -> Sandbox
 //	POST   /sandboxes/{ref}/restart   StartRequest -> Sandbox
+//	POST   /sandboxes/{ref}/pause     Sandbox
+//	POST   /sandboxes/{ref}/resume    Sandbox
+//	POST   /sandboxes/{ref}/rename    RenameRequest -> Sandbox
+//	POST   /sandboxes/{ref}/labels    LabelsRequest -> Sandbox
 //	GET    /sandboxes/{ref}/sessions  []Session
 //	POST   /sandboxes/{ref}/exec      ExecRequest, upgraded to a stream of frames
 //	POST   /sandboxes/{ref}/attach    AttachRequest, upgraded to a stream of frames
 //	GET    /events                    Event, one a line; query since=EPOCH:SEQ, follow=0
+//	GET    /stats                     StatsReport; query follow=1: one a line and second
 //	GET    /checks                    []Check
 //	GET    /leaks                     []Leak; root only
 //
@@ -24,6 +29,7 @@
 package api
 
 import (
+	"os"
 	"time"
 
 	"cove/config"
@@ -106,6 +112,11 @@ type CreateRequest struct {
 	// Secrets are the values of the spec's variables with From "env", read
 	// from the caller's environment. They are kept in no file.
 	Secrets map[string]string `json:"secrets,omitempty"`
+	// Dirs are the directories of the spec's mounts, one each and in that
+	// order, opened by the caller: the daemon opens no path that a caller
+	// names. They travel beside the request (SCM_RIGHTS, unix(7)) and stay
+	// the caller's to close.
+	Dirs []*os.File `json:"-"`
 }
 
 // StartRequest starts a sandbox: POST /v1/sandboxes/{ref}/start (and restart).

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// StatsInterval is how often a stream of statistics has a line.
+const StatsInterval = time.Second
+
+// Stats is what one running sandbox uses. Sizes are in bytes; 0 is "no limit"
+// for limits. What this host cannot tell is 0, see Missing.
+type Stats struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// CPU is how many cores were used, on average, since the sample before:
+	// 1.5 is one and a half. CPUTotal is the processor time in seconds since
+	// the start.
+	CPU      float64 `json:"cpu"`
+	CPUTotal float64 `json:"cpu_total"`
+	CPULimit float64 `json:"cpu_limit,omitempty"`
+	// Memory is what counts against the limit less what the kernel would
+	// give back first (inactive file pages), as docker and kubectl count it.
+	Memory      int64 `json:"memory"`
+	MemoryPeak  int64 `json:"memory_peak,omitempty"`
+	MemoryLimit int64 `json:"memory_limit,omitempty"`
+	Swap        int64 `json:"swap,omitempty"`
+	Pids        int64 `json:"pids"`
+	PidsLimit   int64 `json:"pids_limit,omitempty"`
+	// NetRx and NetTx are bytes that the sandbox received and sent since its
+	// start; the rates are bytes per second since the sample before.
+	NetRx     int64   `json:"net_rx"`
+	NetTx     int64   `json:"net_tx"`
+	NetRxRate float64 `json:"net_rx_rate"`
+	NetTxRate float64 `json:"net_tx_rate"`
+	// Active is when something was last seen to happen: a program run through
+	// the daemon, a terminal in use, processor time.
+	Active time.Time `json:"active,omitzero"`
+	// Missing names the fields, by their JSON names, that this host cannot tell.
+	Missing []string `json:"missing,omitempty"`
+}
+
+// StatsReport is one sample of all running sandboxes that the caller may see,
+// by name: a line of GET /v1/stats.
+type StatsReport struct {
+	Time      time.Time `json:"time"`
+	Sandboxes []Stats   `json:"sandboxes"`
+}
+
+// Stats takes one sample of all running sandboxes. Rates are over the time
+// since the daemon's sample before, at most a few seconds old; where there is
+// none the daemon takes two. Stable.
+func (c *Client) Stats(ctx context.Context) (StatsReport, error) {
+	var r StatsReport
+	return r, c.do(ctx, http.MethodGet, "/stats", nil, nil, &r)
+}
+
+// StatsStream is a stream of samples. Its owner reads it in one goroutine and
+// closes it.
+type StatsStream struct{ *lines[StatsReport] }
+
+// FollowStats opens the stream of samples, one every [StatsInterval], the first
+// at once. It goes on until ctx ends or Close is called. Codes: unavailable.
+// Stable.
+func (c *Client) FollowStats(ctx context.Context) (StatsStream, error) {
+	l, err := follow[StatsReport](ctx, c, "/stats", url.Values{"follow": {"1"}}, true)
+	return StatsStream{l}, err
+}

@@ -12,7 +12,8 @@ import (
 // terminal runs cove on a real terminal of the given size.
 func (h *host) terminal(cols, rows int, args ...string) *terminal {
 	h.t.Helper()
-	tt := tuitest.Start(h.t, tuitest.Config{Cols: cols, Rows: rows, Env: h.env, Dir: filepath.Dir(h.run)}, filepath.Join(h.bin, "cove"), args...)
+	cmd := h.command(h.t.Context(), args...)
+	tt := tuitest.Start(h.t, tuitest.Config{Cols: cols, Rows: rows, Env: h.env, Dir: filepath.Dir(h.run)}, cmd.Path, cmd.Args[1:]...)
 	return &terminal{Terminal: tt, t: h.t}
 }
 

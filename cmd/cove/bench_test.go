@@ -102,6 +102,7 @@ func benchHost(b *testing.B) *host {
 		b.Fatal(err)
 	}
 	h := hostAt(b, bin, base, filepath.Join(state, "state"))
+	h.net = nil // nsenter's time is not ours
 	b.Cleanup(func() {
 		h.leave()
 		for _, d := range []string{base, state} {

@@ -25,6 +25,7 @@ type host struct {
 	bin        string
 	state, run string
 	env        []string
+	net        *os.File // the network namespace that all of it runs in; nil is the test binary's
 }
 
 // realHost gives a test a cove of its own. It skips where there is no root or
@@ -53,11 +54,11 @@ func realHost(t testing.TB) *host {
 	return h
 }
 
-// hostAt is a cove in directories that the caller gives back.
-
+// hostAt is a cove in directories that the caller gives back, and in a network
+// namespace of its own.
 func hostAt(t testing.TB, bin, base, state string) *host {
 	t.Helper()
-	h := &host{t: t, bin: bin, state: state, run: filepath.Join(base, "run")}
+	h := &host{t: t, bin: bin, state: state, run: filepath.Join(base, "run"), net: newNetNS(t)}
 	h.env = append(os.Environ(),
 		"COVE_STATE_DIR="+h.state, "COVE_RUN_DIR="+h.run, "HOME="+base, "XDG_CONFIG_HOME="+filepath.Join(base, "config"),
 		"TERM=xterm-256color", "PATH="+bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -140,7 +141,13 @@ func (h *host) coveIn(stdin []byte, args ...string) (stdout, stderr string, code
 }
 
 func (h *host) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(h.bin, "cove"), args...)
+	return h.program(ctx, filepath.Join(h.bin, "cove"), args...)
+}
+
+// program is a program that sees what this cove sees.
+func (h *host) program(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	inNetNS(h.net, cmd)
 	cmd.Env, cmd.Dir = h.env, filepath.Dir(h.run)
 	// Grandchildren that keep an output open must not hold up the test.
 	cmd.WaitDelay = 5 * time.Second

@@ -24,6 +24,10 @@ import (
 // TestMain makes this test binary stand in for cove: a script that calls cove
 // runs the code under test, with the race detector when that is on.
 func TestMain(m *testing.M) {
+	if err := leaveNetwork(); err != nil {
+		fmt.Fprintln(os.Stderr, "a network namespace for the tests:", err)
+		os.Exit(1)
+	}
 	testscript.Main(m, map[string]func(){"cove": main})
 }
 

@@ -220,8 +220,7 @@ func (h *host) startBehind(covers map[string]string) {
 	script.WriteString("exec " + filepath.Join(h.bin, "cove") + " daemon start")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	cmd := h.command(ctx, "")
-	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", script.String()}
+	cmd := h.program(ctx, "/bin/sh", "-c", script.String())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		h.t.Fatalf("start the daemon behind covers: %v\n%s", err, out)

@@ -17,6 +17,10 @@ type Backend interface {
 	// a snapshot first, until ctx ends, the daemon goes away or each returns
 	// an error. It always returns an error.
 	Watch(ctx context.Context, since api.Cursor, each func(api.Event) error) error
+	// Stats calls each with a sample of all running sandboxes, one every
+	// api.StatsInterval, the first at once, until ctx ends, the daemon goes
+	// away or each returns an error. It always returns an error.
+	Stats(ctx context.Context, each func(api.StatsReport) error) error
 	// Create makes and starts a sandbox; an empty name lets the daemon choose.
 	Create(ctx context.Context, name string, spec config.Spec) (api.Sandbox, error)
 	// The others take the id of a sandbox.
@@ -24,6 +28,12 @@ type Backend interface {
 	Stop(ctx context.Context, id string) error
 	Restart(ctx context.Context, id string) error
 	Delete(ctx context.Context, id string) error
+	Pause(ctx context.Context, id string) error
+	Resume(ctx context.Context, id string) error
+	Rename(ctx context.Context, id, name string) error
+	SetLabels(ctx context.Context, id string, r api.LabelsRequest) error
+	// Get returns all there is to know of a sandbox.
+	Get(ctx context.Context, id string) (api.Detail, error)
 	// Attach joins a terminal session and returns the stream of frames after
 	// the daemon has agreed.
 	Attach(ctx context.Context, id string, r api.AttachRequest) (io.ReadWriteCloser, error)

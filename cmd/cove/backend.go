@@ -102,6 +102,27 @@ func (b backend) Watch(ctx context.Context, since api.Cursor, each func(api.Even
 	}
 }
 
+func (b backend) Stats(ctx context.Context, each func(api.StatsReport) error) error {
+	client, err := b.a.client(ctx)
+	if err != nil {
+		return explain(err, "")
+	}
+	stream, err := client.FollowStats(ctx)
+	if err != nil {
+		return explain(err, "")
+	}
+	defer closeQuietly(stream)
+	for {
+		r, err := stream.Next()
+		if err != nil {
+			return err
+		}
+		if err := each(r); err != nil {
+			return err
+		}
+	}
+}
+
 func (b backend) Create(ctx context.Context, name string, spec config.Spec) (api.Sandbox, error) {
 	secrets, err := secretsHere(spec)
 	if err != nil {
@@ -147,6 +168,41 @@ func (b backend) Restart(ctx context.Context, id string) error {
 func (b backend) Delete(ctx context.Context, id string) error {
 	return b.do(ctx, func(client *api.Client) error {
 		_, err := client.Delete(ctx, id, false)
+		return err
+	})
+}
+
+func (b backend) Pause(ctx context.Context, id string) error {
+	return b.do(ctx, func(client *api.Client) error {
+		_, err := client.Pause(ctx, id)
+		return err
+	})
+}
+
+func (b backend) Resume(ctx context.Context, id string) error {
+	return b.do(ctx, func(client *api.Client) error {
+		_, err := client.Resume(ctx, id)
+		return err
+	})
+}
+
+func (b backend) Rename(ctx context.Context, id, name string) error {
+	return b.do(ctx, func(client *api.Client) error {
+		_, err := client.Rename(ctx, id, name)
+		return err
+	})
+}
+
+func (b backend) SetLabels(ctx context.Context, id string, r api.LabelsRequest) error {
+	return b.do(ctx, func(client *api.Client) error {
+		_, err := client.SetLabels(ctx, id, r)
+		return err
+	})
+}
+
+func (b backend) Get(ctx context.Context, id string) (d api.Detail, err error) {
+	return d, b.do(ctx, func(client *api.Client) error {
+		d, err = client.Get(ctx, id)
 		return err
 	})
 }

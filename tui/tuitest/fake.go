@@ -24,6 +24,8 @@ type Fake struct {
 	RefuseAttach error
 	// RefuseCreate, when it is set, says what Create answers for a name.
 	RefuseCreate func(name string) error
+	// Load says what sandboxes use, [Steady] when it is nil; set it before use.
+	Load Load
 	// Delay is how long an operation stays in its passing state.
 	Delay time.Duration
 

@@ -25,6 +25,7 @@ func Defaults() Spec {
 			Pids:   4096,
 		},
 		Env: map[string]EnvVar{"PATH": {Value: DefaultPath}},
+		Git: Git{Identity: true},
 		Automation: Automation{
 			StopTimeout: Duration(5 * time.Second),
 			AutoArchive: Never,
@@ -47,13 +48,15 @@ func (s Spec) FromCaller() []string {
 }
 
 // Secrets reads the variables of [Spec.FromCaller] by lookup ([os.LookupEnv])
-// and names those that are not set. The values belong in the request that
+// and names those that are not set and not optional. The values belong in the request that
 // starts the sandbox and nowhere else.
 func (s Spec) Secrets(lookup func(string) (string, bool)) (values map[string]string, missing []string) {
 	for _, name := range s.FromCaller() {
 		v, ok := lookup(name)
 		if !ok {
-			missing = append(missing, name)
+			if !s.Env[name].Optional {
+				missing = append(missing, name)
+			}
 			continue
 		}
 		if values == nil {

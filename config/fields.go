@@ -21,6 +21,8 @@ func profileFields(s *Spec, h *header) fields {
 		"image":             value(&s.Image, text),
 		"language":          value(&s.Language, text),
 		"shell":             value(&s.Shell, texts),
+		"command":           value(&s.Command, texts),
+		"install":           value(&s.Install, text),
 		"user":              value(&s.User, text),
 		"no_new_privileges": value(&s.NoNewPrivileges, boolean),
 		"workdir":           value(&s.Workdir, text),
@@ -31,6 +33,7 @@ func profileFields(s *Spec, h *header) fields {
 		"ports":             each(&s.Ports, portFields, "port"),
 		"env":               mapping(&s.Env, envVar),
 		"labels":            mapping(&s.Labels, text),
+		"git":               group(gitFields(&s.Git)),
 		"mounts":            each(&s.Mounts, mountFields, "source", "target"),
 		"volumes":           each(&s.Volumes, volumeFields, "name", "target"),
 		"automation":        group(automationFields(&s.Automation)),
@@ -61,6 +64,14 @@ func networkFields(n *Network) fields {
 		"lan":        value(&n.LAN, boolean),
 		"host_ports": value(&n.HostPorts, listOf("ports", port)),
 		"ask":        value(&n.Ask, boolean),
+	}
+}
+
+func gitFields(g *Git) fields {
+	return fields{
+		"identity": value(&g.Identity, boolean),
+		"name":     value(&g.Name, text),
+		"email":    value(&g.Email, text),
 	}
 }
 
@@ -104,22 +115,28 @@ func automationFields(a *Automation) fields {
 	}
 }
 
-// envVar is "value" or { from = "env" }.
+// envVar is "value" or { from = "env", optional = true }.
 func envVar(v any) (EnvVar, error) {
-	const form = `want a string or { from = "env" }`
+	const form = `want a string, { from = "env" } or { from = "env", optional = true }`
 	switch v := v.(type) {
 	case string:
 		return EnvVar{Value: v}, nil
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			if name != "from" {
+			if name != "from" && name != "optional" {
 				return EnvVar{}, fmt.Errorf("unknown key %s: %s", quote(name), form)
 			}
 		}
 		if v["from"] != FromEnv {
 			return EnvVar{}, errors.New(form)
 		}
-		return EnvVar{From: FromEnv}, nil
+		e := EnvVar{From: FromEnv}
+		if given, ok := v["optional"]; ok {
+			if e.Optional, ok = given.(bool); !ok {
+				return EnvVar{}, fmt.Errorf("optional: %s", wrongType("true or false", given))
+			}
+		}
+		return e, nil
 	}
 	return EnvVar{}, fmt.Errorf("%s, got %s", form, describe(v))
 }

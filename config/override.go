@@ -59,6 +59,53 @@ func Flags() []Flag {
 	}
 }
 
+// Unenforced says what of the flag this build does not put into effect, in a few
+// words for its help; "" where all of it works. [Unenforced] decides, on a value
+// such as people give.
+func (f Flag) Unenforced() string {
+	p := &Profile{Spec: Defaults(), origins: origins{}}
+	p.Spec.Network.BlockAll = f.Name != "block-all"
+	before := Unenforced(p.Spec)
+	if f.set(p, []string{f.sample()}) != nil {
+		return "" // a test says that there is a sample of every flag
+	}
+	for _, problem := range Unenforced(p.Spec) {
+		if problem.Key != f.Key || slices.ContainsFunc(before, func(b Problem) bool { return b.Key == problem.Key }) {
+			continue
+		}
+		if strings.HasPrefix(problem.Hint, "only ") {
+			return "in this build " + problem.Hint
+		}
+		return "not in this build"
+	}
+	return ""
+}
+
+// sample is a value of the flag that asks for what it is there for.
+func (f Flag) sample() string {
+	switch f.Name {
+	case "image":
+		return "docker.io/library/debian"
+	case "cpu", "gpu":
+		return "1"
+	case "memory", "disk":
+		return "1GiB"
+	case "env", "label":
+		return "K=V"
+	case "mount":
+		return ".:/mnt/sample"
+	case "volume":
+		return "data:/mnt/sample"
+	case "allow":
+		return "192.0.2.0/24"
+	case "domain":
+		return "example.org"
+	case "auto-stop", "auto-archive", "auto-delete":
+		return "7d"
+	}
+	return "true"
+}
+
 // Override sets what a flag of the command line says over the profile: a value
 // or a list replaces that of the profile, environment and labels merge. All
 // values that the flag was given come in one call. The error is a

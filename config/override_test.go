@@ -59,6 +59,22 @@ func TestOverride(t *testing.T) {
 	}
 }
 
+// A flag is marked in the help as long as a value of it would be refused.
+func TestFlagsMarkWhatIsRefused(t *testing.T) {
+	for _, f := range Flags() {
+		p := resolved(t)
+		if f.Name == "allow" || f.Name == "domain" {
+			p.Spec.Network.BlockAll = false // together they are a contradiction
+		}
+		noError(t, p.Override(f.Name, f.sample()), f.Name)
+		equal(t, 0, len(p.Spec.Validate()), f.Name)
+		refused := p.Check() != nil
+		if mark := f.Unenforced(); (mark != "") != refused {
+			t.Errorf("--%s %s: marked %q, and Check says %v", f.Name, f.sample(), mark, p.Check())
+		}
+	}
+}
+
 func TestOverrideErrors(t *testing.T) {
 	for _, c := range []struct{ flag, value, want string }{
 		{"cpu", "two", `--cpu: "two" is no number of cores: want a number such as 2 or 1.5; the form is --cpu N`},
@@ -149,10 +165,10 @@ func TestFlagsAreWhole(t *testing.T) {
 }
 
 func TestSecrets(t *testing.T) {
-	s := Spec{Env: map[string]EnvVar{"A": {Value: "x"}, "B": {From: "env"}, "C": {From: "env"}, "D": {From: "env"}}}
-	env := map[string]string{"A": "no", "B": "b", "D": ""}
+	s := Spec{Env: map[string]EnvVar{"A": {Value: "x"}, "B": {From: "env"}, "C": {From: "env"}, "D": {From: "env"}, "E": {From: "env", Optional: true}, "F": {From: "env", Optional: true}}}
+	env := map[string]string{"A": "no", "B": "b", "D": "", "F": "f"}
 	values, missing := s.Secrets(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
-	equal(t, map[string]string{"B": "b", "D": ""}, values)
+	equal(t, map[string]string{"B": "b", "D": "", "F": "f"}, values)
 	equal(t, []string{"C"}, missing)
 	values, missing = Spec{}.Secrets(nil)
 	equal(t, 0, len(values)+len(missing))

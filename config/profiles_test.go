@@ -150,6 +150,9 @@ func TestMerge(t *testing.T) {
 		"user/profiles/one.toml": `
 description = "one"
 extends = "base"
+command = ["agent", "-x"]
+install = "get it"
+git = { name = "N", identity = false }
 shell = ["/bin/sh", "-l", "-i"]
 setup = ["a", "b"]
 [resources]
@@ -187,6 +190,8 @@ setup = []
 resources = { memory = 1073741825, cpu = 1.5, gpu = ["0", "GPU-1"] }
 env.Y = { from = "env" }
 env.X = "two"
+env.Z = { from = "env", optional = true }
+git.email = "e@example.org"
 labels = { b = "2" }
 ports = [{ port = 3 }]
 automation.auto_delete = 0
@@ -204,7 +209,9 @@ automation.auto_delete = 0
 	want.Resources.Memory = GiB + 1
 	want.Resources.GPU = GPURequest{IDs: []string{"0", "GPU-1"}}
 	want.Network.BlockAll = true
-	want.Env = map[string]EnvVar{"PATH": {Value: "/bin"}, "A": {Value: "base"}, "X": {Value: "two"}, "Y": {From: "env"}}
+	want.Env = map[string]EnvVar{"PATH": {Value: "/bin"}, "A": {Value: "base"}, "X": {Value: "two"}, "Y": {From: "env"}, "Z": {From: "env", Optional: true}}
+	want.Command, want.Install = []string{"agent", "-x"}, "get it"
+	want.Git = Git{Name: "N", Email: "e@example.org"}
 	want.Labels = map[string]string{"from": "base", "a": "1", "b": "2"}
 	want.Ports = []Port{{Port: 3}}
 	want.Mounts = []Mount{{Source: filepath.Join(p.Dir, "src"), Target: "/src", Mode: "ro"}}
@@ -214,9 +221,9 @@ automation.auto_delete = 0
 
 	// The places of what is inherited are those of the file it is in.
 	err = got.Check()
-	wantError(t, err, "user/profiles/three.toml:9:1: ports: this build cannot enforce")
-	wantError(t, err, "user/profiles/one.toml:19:3: mounts: this build cannot enforce")
-	equal(t, []string{"Y"}, got.Spec.FromCaller())
+	wantError(t, err, "user/profiles/three.toml:11:1: ports: this build cannot enforce")
+	wantError(t, err, "user/profiles/one.toml:22:3: mounts: this build cannot enforce")
+	equal(t, []string{"Y", "Z"}, got.Spec.FromCaller())
 }
 
 func TestCircles(t *testing.T) {
@@ -280,7 +287,7 @@ func TestList(t *testing.T) {
 	equal(t, []string{
 		"./cove.toml | the project | cove.toml",
 		"base | the base | built-in",
-		"broken |  | user/profiles/broken.toml | user/profiles/broken.toml:1:1: x: unknown key; valid here: automation, description, env, extends, image, labels, language, mounts, network, no_new_privileges, ports, resources, runtime, setup, shell, user, volumes, workdir",
+		"broken |  | user/profiles/broken.toml | user/profiles/broken.toml:1:1: x: unknown key; valid here: automation, command, description, env, extends, git, image, install, labels, language, mounts, network, no_new_privileges, ports, resources, runtime, setup, shell, user, volumes, workdir",
 		"open | open | user/profiles/open.toml | user/profiles/open.toml: network.block_all: only block_all = true can be enforced by this build; set it, or extend \"base\"",
 		"shell | project's shell | .cove/shell.toml",
 		"shell | user's shell | user/profiles/shell.toml | shadowed",

@@ -18,6 +18,11 @@ type Spec struct {
 	// Language is what running a snippet of code uses.
 	Language string   `json:"language,omitempty"`
 	Shell    []string `json:"shell,omitempty"`
+	// Command is what the sandbox is for, an agent say: it runs in the main
+	// terminal session in place of the shell. Install is how its program can
+	// be had, told where it is not there.
+	Command []string `json:"command,omitempty"`
+	Install string   `json:"install,omitempty"`
 	// User is a name or "uid[:gid]" of the sandbox's own user database.
 	User string `json:"user,omitempty"`
 	// NoNewPrivileges is the kernel's no_new_privs bit for all that runs
@@ -32,6 +37,7 @@ type Spec struct {
 	Ports      []Port            `json:"ports,omitempty"`
 	Env        map[string]EnvVar `json:"env,omitempty"`
 	Labels     map[string]string `json:"labels,omitempty"`
+	Git        Git               `json:"git"`
 	Mounts     []Mount           `json:"mounts,omitempty"`
 	Volumes    []Volume          `json:"volumes,omitempty"`
 	Automation Automation        `json:"automation"`
@@ -81,10 +87,23 @@ type Port struct {
 }
 
 // EnvVar is one environment variable: a value, or the promise that the caller
-// brings it along at each start (From is "env").
+// brings it along at each start (From is "env"). Optional is a promise that may
+// be broken: the sandbox starts without the variable where the caller has none.
 type EnvVar struct {
-	Value string `json:"value,omitempty"`
-	From  string `json:"from,omitempty"`
+	Value    string `json:"value,omitempty"`
+	From     string `json:"from,omitempty"`
+	Optional bool   `json:"optional,omitempty"`
+}
+
+// Git is who commits that are made inside are by, unless a repository or a
+// user's own configuration inside says otherwise. It is no secret and carries no
+// right: no credential of the caller's is passed.
+type Git struct {
+	// Identity has the client fill in what is empty of Name and Email from the
+	// caller's own git configuration.
+	Identity bool   `json:"identity"`
+	Name     string `json:"name,omitempty"`
+	Email    string `json:"email,omitempty"`
 }
 
 // Mount modes.

@@ -53,6 +53,8 @@ func (s Spec) Validate() []Problem {
 	v.image(s.Image)
 	v.language(s.Language)
 	v.shell(s.Shell)
+	v.command(s.Command)
+	v.shown("install", s.Install)
 	v.user(s.User)
 	if s.Workdir != "" {
 		v.absolute("workdir", s.Workdir)
@@ -64,6 +66,8 @@ func (s Spec) Validate() []Problem {
 	v.ports(s.Ports)
 	v.env(s.Env)
 	v.labels(s.Labels)
+	v.shown("git.name", s.Git.Name)
+	v.shown("git.email", s.Git.Email)
 	v.targets(s.Mounts, s.Volumes)
 	v.automation(s.Automation)
 	return v.problems
@@ -77,9 +81,10 @@ func (v *validator) bad(key, hint, format string, args ...any) {
 
 // budget holds the whole to maxTotal.
 func (v *validator) budget(s Spec) {
-	total := len(s.Profile) + len(s.Description) + len(s.Image) + len(s.Language) + len(s.User) + len(s.Workdir) + len(s.Runtime)
+	total := len(s.Profile) + len(s.Description) + len(s.Image) + len(s.Language) + len(s.User) + len(s.Workdir) + len(s.Runtime) +
+		len(s.Install) + len(s.Git.Name) + len(s.Git.Email)
 	for _, list := range [][]string{
-		s.Shell, s.Setup, s.Resources.GPU.IDs, s.Network.Allow, s.Network.Deny, s.Network.Domains,
+		s.Shell, s.Command, s.Setup, s.Resources.GPU.IDs, s.Network.Allow, s.Network.Deny, s.Network.Domains,
 		s.Automation.PreStop, s.Automation.Activity,
 	} {
 		for _, e := range list {
@@ -202,6 +207,19 @@ func (v *validator) shell(shell []string) {
 	}
 }
 
+// command is a program, by path or by a name to be found on PATH, and its
+// arguments.
+func (v *validator) command(command []string) {
+	if !v.list("command", len(command), 64) {
+		return
+	}
+	for i, arg := range command {
+		if v.str(indexKey("command", i), arg, maxPath) && i == 0 && strings.TrimSpace(arg) == "" {
+			v.bad("command", "", "it names no program")
+		}
+	}
+}
+
 func (v *validator) commands(key string, commands []string) {
 	if !v.list(key, len(commands), 64) {
 		return
@@ -315,6 +333,8 @@ func (v *validator) env(env map[string]EnvVar) {
 			v.bad(key, `from = "env" is the only one`, "there is no source %s", quote(e.From))
 		case e.From != "" && e.Value != "":
 			v.bad(key, "", "it has both a value and a source")
+		case e.Optional && e.From == "":
+			v.bad(key, "", "only what comes from the environment can be optional")
 		default:
 			v.str(key, e.Value, maxCommand)
 		}

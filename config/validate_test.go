@@ -103,6 +103,13 @@ func TestValidate(t *testing.T) {
 		{"env NUL", func(s *Spec) { s.Env = map[string]EnvVar{"A": {Value: "\x00"}} }, "env.A: it contains a NUL"},
 		{"env source", func(s *Spec) { s.Env = map[string]EnvVar{"A": {From: "/etc/shadow"}} }, "env.A: there is no source"},
 		{"env both", func(s *Spec) { s.Env = map[string]EnvVar{"A": {From: "env", Value: "x"}} }, "env.A: it has both"},
+		{"env optional value", func(s *Spec) { s.Env = map[string]EnvVar{"A": {Optional: true, Value: "x"}} }, "env.A: only what comes from the environment"},
+		{"command without a program", func(s *Spec) { s.Command = []string{" ", "x"} }, "command: it names no program"},
+		{"command NUL", func(s *Spec) { s.Command = []string{"a", "b\x00"} }, "command[1]: it contains a NUL"},
+		{"command long", func(s *Spec) { s.Command = make([]string, 65) }, "command: it has 65 entries"},
+		{"install lines", func(s *Spec) { s.Install = "a\nb" }, "install: it contains a line break"},
+		{"git name lines", func(s *Spec) { s.Git.Name = "a\n[core]" }, "git.name: it contains a line break"},
+		{"git email control", func(s *Spec) { s.Git.Email = "a\x1b" }, "git.email: it contains a line break"},
 		{"env too many", func(s *Spec) {
 			s.Env = map[string]EnvVar{}
 			for i := range maxMap + 1 {

@@ -45,7 +45,11 @@ func (f *specFlags) register(a *app, c *cobra.Command) {
 	for _, def := range config.Flags() {
 		o := &override{flag: def}
 		f.over = append(f.over, o)
-		flag := flags.VarPF(o, def.Name, short[def.Name], def.Help)
+		help := def.Help
+		if mark := def.Unenforced(); mark != "" {
+			help += " (" + mark + ")"
+		}
+		flag := flags.VarPF(o, def.Name, short[def.Name], help)
 		if def.Switch() {
 			flag.NoOptDefVal = "true"
 		}

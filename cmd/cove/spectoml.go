@@ -19,6 +19,8 @@ func specTOML(s config.Spec) string {
 	w.raw("image", tomlString(s.Image))
 	w.text("language", s.Language)
 	w.raw("shell", tomlStrings(s.Shell))
+	w.texts("command", s.Command)
+	w.text("install", s.Install)
 	w.raw("user", tomlString(s.User))
 	w.raw("no_new_privileges", strconv.FormatBool(s.NoNewPrivileges))
 	w.raw("workdir", tomlString(s.Workdir))
@@ -61,6 +63,10 @@ func specTOML(s config.Spec) string {
 	}
 	w.env(s.Env)
 	w.labels(s.Labels)
+	w.table("[git]")
+	w.raw("identity", strconv.FormatBool(s.Git.Identity))
+	w.text("name", s.Git.Name)
+	w.text("email", s.Git.Email)
 	for _, m := range s.Mounts {
 		w.table("[[mounts]]")
 		w.text("source", m.Source)
@@ -118,7 +124,11 @@ func (w *tomlWriter) env(env map[string]config.EnvVar) {
 	w.table("[env]")
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		if v := env[k]; v.From != "" {
-			w.raw(tomlString(k), "{ from = "+tomlString(v.From)+" }")
+			table := "{ from = " + tomlString(v.From)
+			if v.Optional {
+				table += ", optional = true"
+			}
+			w.raw(tomlString(k), table+" }")
 		} else {
 			w.raw(tomlString(k), tomlString(v.Value))
 		}

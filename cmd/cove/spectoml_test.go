@@ -31,7 +31,9 @@ func TestSpecTOMLReadsBack(t *testing.T) {
 		LAN: true, HostPorts: []int{11434, 8080}, Ask: true,
 	}
 	full.Ports = []config.Port{{Port: 8080, Public: true}, {Port: 9090}}
-	full.Env = map[string]config.EnvVar{"PATH": {Value: "/bin"}, "TOKEN": {From: config.FromEnv}, "EMPTY": {}}
+	full.Env = map[string]config.EnvVar{"PATH": {Value: "/bin"}, "TOKEN": {From: config.FromEnv}, "EMPTY": {}, "KEY": {From: config.FromEnv, Optional: true}}
+	full.Command, full.Install = []string{"agent", "-x y"}, "npm install -g agent"
+	full.Git = config.Git{Identity: false, Name: "N \"N\"", Email: "e@example.org"}
 	full.Labels = map[string]string{"team.x/y": "a b", "z": ""}
 	full.Mounts = []config.Mount{{Source: "/srv", Target: "/srv", Mode: config.MountCOW}}
 	full.Volumes = []config.Volume{{Name: "data", Target: "/data", Subpath: "x", Quota: config.GiB, ReadOnly: true}}

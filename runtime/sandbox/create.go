@@ -65,12 +65,12 @@ func validate(name string, spec config.Spec) error {
 func checkSecrets(spec config.Spec, secrets map[string]string) error {
 	var problems []config.Problem
 	for k, v := range spec.Env {
-		if _, ok := secrets[k]; v.From == "env" && !ok {
+		if _, ok := secrets[k]; v.From == config.FromEnv && !v.Optional && !ok {
 			problems = append(problems, config.Problem{Key: "env." + k, Message: "is to come from your environment, and is not set there", Hint: "export " + k + " and try again"})
 		}
 	}
 	for k := range secrets {
-		if spec.Env[k].From != "env" {
+		if spec.Env[k].From != config.FromEnv {
 			problems = append(problems, config.Problem{Key: "env." + k, Message: "was sent, but the sandbox's profile does not take it from the environment"})
 		}
 	}

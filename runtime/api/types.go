@@ -57,13 +57,16 @@ type Sandbox struct {
 	Desired lifecycle.State     `json:"desired"`
 	Reason  *lifecycle.Reason   `json:"reason,omitempty"`
 	Op      lifecycle.Operation `json:"op,omitempty"` // the operation under way
-	Owner   int                 `json:"owner"`        // uid
-	Profile string              `json:"profile,omitempty"`
-	Image   string              `json:"image"`
-	Labels  map[string]string   `json:"labels,omitempty"`
-	Created time.Time           `json:"created"`
-	Started *time.Time          `json:"started,omitempty"`
-	Stopped *time.Time          `json:"stopped,omitempty"`
+	// Progress is what the operation is at, in a few words, where it takes its
+	// time: "setup 2/3: pip install ruff".
+	Progress string            `json:"progress,omitempty"`
+	Owner    int               `json:"owner"` // uid
+	Profile  string            `json:"profile,omitempty"`
+	Image    string            `json:"image"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Created  time.Time         `json:"created"`
+	Started  *time.Time        `json:"started,omitempty"`
+	Stopped  *time.Time        `json:"stopped,omitempty"`
 	// Warnings are what this host does not enforce, in words.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -106,6 +109,9 @@ type ListOptions struct {
 
 // CreateRequest makes a sandbox: POST /v1/sandboxes.
 type CreateRequest struct {
+	// ID is twelve hex digits that the caller made up, so that it can follow and
+	// cancel what it asks for. The daemon makes one up when it is empty.
+	ID string `json:"id,omitempty"`
 	// Name is made up by the daemon when empty.
 	Name string      `json:"name,omitempty"`
 	Spec config.Spec `json:"spec"`

@@ -21,7 +21,8 @@ type box struct {
 	run    *running
 	proc   *runner.Process
 	op     *operation
-	gone   bool // deleted: lookups no longer find it
+	doing  string // what op is at, where it takes its time
+	gone   bool   // deleted: lookups no longer find it
 	ooms   uint64
 
 	watch *watch // ends when proc has ended
@@ -41,7 +42,7 @@ func (b *box) info() Info {
 		Reason: b.reason, Spec: b.rec.Spec, Created: b.rec.Created, Started: b.rec.Started, Stopped: b.rec.Stopped,
 	}
 	if b.op != nil {
-		i.Op = b.op.op
+		i.Op, i.Progress = b.op.op, b.doing
 	}
 	if b.run != nil {
 		i.Pid, i.UIDBase, i.Cgroup = b.run.Pid, b.run.UIDBase, b.run.Cgroup

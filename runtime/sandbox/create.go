@@ -20,23 +20,36 @@ import (
 	"cove/runtime/store"
 )
 
-// Create makes a sandbox from spec and starts it. An empty name is made up.
-// It fails with an *[InvalidError], with [ErrExists] when the name is taken,
-// with [ErrCanceled] when a delete came in between; nothing of it is left
-// then. When a setup step fails the sandbox stays, in the state error.
-func (m *Manager) Create(ctx context.Context, c Caller, name string, spec config.Spec, secrets map[string]string) (Info, error) {
-	if err := validate(name, spec); err != nil {
+// CreateRequest is what a new sandbox is made from.
+type CreateRequest struct {
+	// ID is twelve hex digits that the caller chose, so that it can follow and
+	// cancel what it asked for; one is made up for an empty one.
+	ID string
+	// Name is made up when it is empty.
+	Name string
+	Spec config.Spec
+	// Secrets are the values of the spec's variables that come from the
+	// caller. They are kept in no file.
+	Secrets map[string]string
+}
+
+// Create makes a sandbox and starts it. It fails with an *[InvalidError], with
+// [ErrExists] when the name or id is taken, with [ErrCanceled] when a delete
+// came in between; nothing of it is left then. When a setup step fails the
+// sandbox stays, in the state error.
+func (m *Manager) Create(ctx context.Context, c Caller, r CreateRequest) (Info, error) {
+	if err := validate(r); err != nil {
 		return Info{}, err
 	}
-	if err := checkSecrets(spec, secrets); err != nil {
+	if err := checkSecrets(r.Spec, r.Secrets); err != nil {
 		return Info{}, err
 	}
-	b, err := m.reserve(c, name, spec)
+	b, err := m.reserve(c, r)
 	if err != nil {
 		return Info{}, err
 	}
 	o := b.op
-	m.wg.Go(func() { o.run(func(o *operation) error { return m.create(o, secrets) }) })
+	m.wg.Go(func() { o.run(func(o *operation) error { return m.create(o, r.Secrets) }) })
 	select {
 	case <-o.done:
 		return b.snapshot(), o.err
@@ -45,16 +58,19 @@ func (m *Manager) Create(ctx context.Context, c Caller, name string, spec config
 	}
 }
 
-func validate(name string, spec config.Spec) error {
-	if name != "" {
-		if err := config.ValidName(name); err != nil {
+func validate(r CreateRequest) error {
+	if r.ID != "" && !validID(r.ID) {
+		return &InvalidError{Problems: []config.Problem{{Key: "id", Message: "an id is twelve hex digits"}}}
+	}
+	if r.Name != "" {
+		if err := config.ValidName(r.Name); err != nil {
 			return &InvalidError{Problems: []config.Problem{{Key: "name", Message: err.Error()}}}
 		}
 	}
-	if p := spec.Validate(); len(p) > 0 {
+	if p := r.Spec.Validate(); len(p) > 0 {
 		return &InvalidError{Problems: p}
 	}
-	if p := config.Unenforced(spec); len(p) > 0 {
+	if p := config.Unenforced(r.Spec); len(p) > 0 {
 		return &InvalidError{Problems: p, Unsupported: true}
 	}
 	return nil
@@ -83,12 +99,15 @@ func checkSecrets(spec config.Spec, secrets map[string]string) error {
 
 // reserve puts a new sandbox into the index, under an id and a name that no
 // other has, with create under way.
-func (m *Manager) reserve(c Caller, name string, spec config.Spec) (*box, error) {
-	var raw [6]byte
-	if _, err := rand.Read(raw[:]); err != nil {
-		return nil, fmt.Errorf("make an id: %w", err)
+func (m *Manager) reserve(c Caller, r CreateRequest) (*box, error) {
+	id, name := r.ID, r.Name
+	if id == "" {
+		var raw [6]byte
+		if _, err := rand.Read(raw[:]); err != nil {
+			return nil, fmt.Errorf("make an id: %w", err)
+		}
+		id = hex.EncodeToString(raw[:])
 	}
-	id := hex.EncodeToString(raw[:])
 	b := &box{id: id, state: lifecycle.Creating}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,16 +123,26 @@ func (m *Manager) reserve(c Caller, name string, spec config.Spec) (*box, error)
 	if _, taken := m.names[name]; taken {
 		return nil, fmt.Errorf("%w: %s", ErrExists, name)
 	}
-	if _, taken := m.boxes[id]; taken {
+	if _, taken := m.boxes[id]; taken || r.ID != "" && m.remains(id) {
 		return nil, fmt.Errorf("%w: id %s", ErrExists, id)
 	}
 	b.rec = record{
-		Version: recordVersion, ID: id, Name: name, Owner: c.UID, Spec: spec,
+		Version: recordVersion, ID: id, Name: name, Owner: c.UID, Spec: r.Spec,
 		Desired: lifecycle.Started, Rest: lifecycle.Creating, Created: m.now().UTC(),
 	}
 	b.op = m.newOperation(b, lifecycle.OpCreate)
 	m.boxes[id], m.names[name] = b, id
 	return b, nil
+}
+
+// remains tells whether something is still there of a sandbox of that id.
+func (m *Manager) remains(id string) bool {
+	for _, dir := range []string{m.stateDir(id), filepath.Join(m.trashDir(), id), m.runDir(id)} {
+		if _, err := os.Lstat(dir); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 const (

@@ -193,7 +193,7 @@ func (c *cove) operate(op, name string) error {
 		var err error
 		switch op {
 		case "create":
-			_, err = c.m.Create(ctx, everybody, name, testSpec(), nil)
+			_, err = c.m.Create(ctx, everybody, CreateRequest{Name: name, Spec: testSpec()})
 		case "start":
 			_, err = c.m.Start(ctx, everybody, name, nil)
 		case "stop":

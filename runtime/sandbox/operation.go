@@ -166,7 +166,7 @@ func (o *operation) end() {
 	if b.run == nil {
 		_ = os.RemoveAll(o.m.runDir(b.id))
 	}
-	b.op = nil
+	b.op, b.doing = nil, ""
 	if !b.gone {
 		o.m.publish(b)
 	}
@@ -188,6 +188,17 @@ func (o *operation) enter(s lifecycle.State) {
 	defer o.b.mu.Unlock()
 	o.b.state = s
 	o.m.publish(o.b)
+}
+
+// doing tells everybody what the operation is at; "" that there is nothing to
+// tell.
+func (o *operation) doing(what string) {
+	o.b.mu.Lock()
+	defer o.b.mu.Unlock()
+	if o.b.doing != what {
+		o.b.doing = what
+		o.m.publish(o.b)
+	}
 }
 
 // stage records that the operation has come so far.

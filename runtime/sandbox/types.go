@@ -21,6 +21,7 @@ type Info struct {
 	Desired  lifecycle.State
 	Reason   lifecycle.Reason
 	Op       lifecycle.Operation // under way, or ""
+	Progress string              // what it is at, where it takes its time; or ""
 	Spec     config.Spec
 	Created  time.Time
 	Started  time.Time // zero when it never was

@@ -49,7 +49,7 @@ func TestDetail(t *testing.T) {
 	h := newHost(t)
 	begin := time.Unix(100, 5).UTC()
 	full := sandbox.Info{
-		ID: "0123456789ab", Name: "a", Owner: owner, State: lifecycle.Started, Desired: lifecycle.Started, Op: lifecycle.OpSnapshot,
+		ID: "0123456789ab", Name: "a", Owner: owner, State: lifecycle.Started, Desired: lifecycle.Started, Op: lifecycle.OpSnapshot, Progress: "p",
 		Reason:  lifecycle.Reason{Kind: lifecycle.ReasonExited, Code: 3},
 		Spec:    config.Spec{Profile: "python", Image: "host", Labels: map[string]string{"k": "v"}, Env: map[string]config.EnvVar{"T": {From: "env"}}},
 		Created: begin, Started: begin.Add(time.Second), Stopped: begin.Add(2 * time.Second), Warnings: []string{"w"},
@@ -64,7 +64,7 @@ func TestDetail(t *testing.T) {
 	want := api.Detail{
 		Sandbox: api.Sandbox{
 			ID: "0123456789ab", Name: "a", Owner: owner, State: lifecycle.Started, Desired: lifecycle.Started, Op: lifecycle.OpSnapshot,
-			Reason: &lifecycle.Reason{Kind: lifecycle.ReasonExited, Code: 3}, Profile: "python", Image: "host", Labels: map[string]string{"k": "v"},
+			Progress: "p", Reason: &lifecycle.Reason{Kind: lifecycle.ReasonExited, Code: 3}, Profile: "python", Image: "host", Labels: map[string]string{"k": "v"},
 			Created: begin, Started: &started, Stopped: &stopped, Warnings: []string{"w"},
 		},
 		Spec:    full.Spec,
@@ -101,9 +101,10 @@ func TestOperationsPassOn(t *testing.T) {
 	c := h.as(owner)
 	ctx := t.Context()
 	secrets := map[string]string{"T": "s"}
-	s, err := c.Create(ctx, api.CreateRequest{Name: "a", Spec: config.Spec{Image: "host"}, Secrets: secrets})
+	s, err := c.Create(ctx, api.CreateRequest{ID: "abcdef012345", Name: "a", Spec: config.Spec{Image: "host"}, Secrets: secrets})
 	noError(t, err)
 	equal(t, owner, s.Owner)
+	equal(t, "abcdef012345", s.ID)
 	_, err = c.Start(ctx, "a", api.StartRequest{Secrets: secrets})
 	noError(t, err)
 	_, err = c.Stop(ctx, "a", api.StopRequest{Force: true})
@@ -115,7 +116,7 @@ func TestOperationsPassOn(t *testing.T) {
 	equal(t, lifecycle.Destroyed, gone.State)
 	equal(t, 5, len(h.m.asked))
 	contains(t, h.m.asked[0], `create a [{"image":"host"`)
-	contains(t, h.m.asked[0], `,{"T":"s"}]`)
+	contains(t, h.m.asked[0], `,{"T":"s"},"abcdef012345"]`)
 	equal(t, `start a [{"T":"s"}]`, h.m.asked[1])
 	equal(t, `stop a [true]`, h.m.asked[2])
 	equal(t, `restart a [{"T":"s"},true]`, h.m.asked[3])

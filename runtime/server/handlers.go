@@ -85,7 +85,7 @@ func (q *request) create() error {
 	if err := q.body(&in); err != nil {
 		return err
 	}
-	i, err := q.s.opt.Manager.Create(q.r.Context(), q.caller, in.Name, in.Spec, in.Secrets)
+	i, err := q.s.opt.Manager.Create(q.r.Context(), q.caller, sandbox.CreateRequest{ID: in.ID, Name: in.Name, Spec: in.Spec, Secrets: in.Secrets})
 	return q.changed(http.StatusCreated, i, err)
 }
 

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 
-	"cove/config"
 	"cove/runtime/doctor"
 	"cove/runtime/guest"
 	"cove/runtime/sandbox"
@@ -14,7 +13,7 @@ import (
 type Manager interface {
 	List(c sandbox.Caller) []sandbox.Info
 	Get(c sandbox.Caller, ref string) (sandbox.Info, error)
-	Create(ctx context.Context, c sandbox.Caller, name string, spec config.Spec, secrets map[string]string) (sandbox.Info, error)
+	Create(ctx context.Context, c sandbox.Caller, r sandbox.CreateRequest) (sandbox.Info, error)
 	Start(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string) (sandbox.Info, error)
 	Stop(ctx context.Context, c sandbox.Caller, ref string, force bool) (sandbox.Info, error)
 	Restart(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string, force bool) (sandbox.Info, error)

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"cove/config"
 	"cove/runtime/doctor"
 	"cove/runtime/guest"
 	"cove/runtime/lifecycle"
@@ -125,8 +124,9 @@ func (m *memory) op(ctx context.Context, c sandbox.Caller, ref, what string, arg
 	return m.Get(c, ref)
 }
 
-func (m *memory) Create(ctx context.Context, c sandbox.Caller, name string, spec config.Spec, secrets map[string]string) (sandbox.Info, error) {
-	if _, err := m.op(ctx, c, name, "create", spec, secrets); err != nil {
+func (m *memory) Create(ctx context.Context, c sandbox.Caller, r sandbox.CreateRequest) (sandbox.Info, error) {
+	name := r.Name
+	if _, err := m.op(ctx, c, name, "create", r.Spec, r.Secrets, r.ID); err != nil {
 		return sandbox.Info{}, err
 	}
 	m.mu.Lock()
@@ -135,7 +135,7 @@ func (m *memory) Create(ctx context.Context, c sandbox.Caller, name string, spec
 	if taken {
 		return sandbox.Info{}, fmt.Errorf("%q: %w", name, sandbox.ErrExists)
 	}
-	return m.put(sandbox.Info{Name: name, Owner: c.UID, State: lifecycle.Started, Desired: lifecycle.Started, Spec: spec, Created: time.Now()}), nil
+	return m.put(sandbox.Info{ID: r.ID, Name: name, Owner: c.UID, State: lifecycle.Started, Desired: lifecycle.Started, Spec: r.Spec, Created: time.Now()}), nil
 }
 
 func (m *memory) Start(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string) (sandbox.Info, error) {

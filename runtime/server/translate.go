@@ -11,7 +11,7 @@ import (
 // toSandbox is one sandbox as clients see it.
 func toSandbox(i sandbox.Info) api.Sandbox {
 	s := api.Sandbox{
-		ID: i.ID, Name: i.Name, State: i.State, Desired: i.Desired, Op: i.Op, Owner: i.Owner,
+		ID: i.ID, Name: i.Name, State: i.State, Desired: i.Desired, Op: i.Op, Progress: i.Progress, Owner: i.Owner,
 		Profile: i.Spec.Profile, Image: i.Spec.Image, Labels: i.Spec.Labels,
 		Created: i.Created, Started: moment(i.Started), Stopped: moment(i.Stopped), Warnings: i.Warnings,
 	}

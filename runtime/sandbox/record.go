@@ -36,6 +36,9 @@ type record struct {
 	Created time.Time        `json:"created"`
 	Started time.Time        `json:"started,omitzero"`
 	Stopped time.Time        `json:"stopped,omitzero"`
+	// Hostname is the name that the sandbox's own files have for it: the one
+	// it had when it last started.
+	Hostname string `json:"hostname,omitempty"`
 	// SetupDone says that the profile's setup steps have all succeeded.
 	SetupDone bool `json:"setup_done,omitempty"`
 }
@@ -84,6 +87,18 @@ func writeRecord(dir string, r record, sync bool) error {
 		return fmt.Errorf("encode %s: %w", recordFile, err)
 	}
 	return store.Replace(dir, recordFile, append(data, '\n'), sync)
+}
+
+// save changes the record in memory and then on disk, where it outlives a power
+// cut.
+func (m *Manager) save(b *box, change func(*record)) error {
+	b.file.Lock()
+	defer b.file.Unlock()
+	b.mu.Lock()
+	change(&b.rec)
+	rec := b.rec
+	b.mu.Unlock()
+	return writeRecord(m.stateDir(b.id), rec, true)
 }
 
 // readRunning returns nil without an error when the sandbox does not run.

@@ -55,7 +55,9 @@ func Unenforced(s Spec) []Problem {
 	refuse(n.Ask, "network.ask", "true", "set it to false")
 
 	refuse(len(s.Ports) > 0, "ports", entries(len(s.Ports)), remove)
-	refuse(len(s.Mounts) > 0, "mounts", entries(len(s.Mounts)), remove)
+	for i, m := range s.Mounts {
+		refuse(m.Mode == MountCOW, indexKey("mounts", i)+".mode", quote(m.Mode), `"ro" and "rw" work`)
+	}
 	refuse(len(s.Volumes) > 0, "volumes", entries(len(s.Volumes)), remove)
 
 	a := s.Automation

@@ -14,7 +14,7 @@ import (
 type Flag struct {
 	// Name is without the dashes.
 	Name string
-	// Form is the form of its value, "SRC:DST[:ro|rw|cow]"; empty for a
+	// Form is the form of its value, "SRC:DST[:ro|rw|rw-as-root|cow]"; empty for a
 	// switch, which takes true or false and may stand alone.
 	Form string
 	// Help is one line.
@@ -45,7 +45,7 @@ func Flags() []Flag {
 		},
 		{Name: "label", Form: "K=V", Help: "label", Repeat: true, Key: "labels", set: setLabels},
 		{
-			Name: "mount", Form: "SRC:DST[:ro|rw|cow]", Help: "directory of this machine (default ro)",
+			Name: "mount", Form: "SRC:DST[:ro|rw|rw-as-root|cow]", Help: "directory of this machine (default ro)",
 			Repeat: true, Key: "mounts", set: setMounts,
 		},
 		many("volume", "NAME:DST[:ro]", "volume", "volumes", func(s *Spec) *[]Volume { return &s.Volumes }, ParseVolume),

@@ -91,7 +91,7 @@ func TestOverrideErrors(t *testing.T) {
 		{"env", "A B=1", "is no name of a variable"},
 		{"label", "a", `--label: "a" has no =; the form is --label K=V`},
 		{"label", "-a=1", "is no key of a label"},
-		{"mount", "/a", "does not name a source and a target; the form is --mount SRC:DST[:ro|rw|cow]"},
+		{"mount", "/a", "does not name a source and a target; the form is --mount SRC:DST[:ro|rw|rw-as-root|cow]"},
 		{"mount", "/a:/b:rx", `there is no mode "rx"`},
 		{"mount", ":/b", "does not name a source"},
 		{"mount", "/a:", "does not name a source"},

@@ -171,6 +171,7 @@ port = 2
 [[mounts]]
 source = "src"
 target = "/src"
+mode = "cow"
 `,
 		"user/profiles/two.toml": `
 extends = "one"
@@ -214,7 +215,7 @@ automation.auto_delete = 0
 	want.Git = Git{Name: "N", Email: "e@example.org"}
 	want.Labels = map[string]string{"from": "base", "a": "1", "b": "2"}
 	want.Ports = []Port{{Port: 3}}
-	want.Mounts = []Mount{{Source: filepath.Join(p.Dir, "src"), Target: "/src", Mode: "ro"}}
+	want.Mounts = []Mount{{Source: filepath.Join(p.Dir, "src"), Target: "/src", Mode: "cow"}}
 	want.Automation.AutoDelete = 0
 	equal(t, want, got.Spec)
 	equal(t, true, got.Spec.Automation.Ephemeral())
@@ -222,7 +223,7 @@ automation.auto_delete = 0
 	// The places of what is inherited are those of the file it is in.
 	err = got.Check()
 	wantError(t, err, "user/profiles/three.toml:11:1: ports: this build cannot enforce")
-	wantError(t, err, "user/profiles/one.toml:22:3: mounts: this build cannot enforce")
+	wantError(t, err, "user/profiles/one.toml:25:1: mounts[0].mode: this build cannot enforce")
 	equal(t, []string{"Y", "Z"}, got.Spec.FromCaller())
 }
 

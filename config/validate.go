@@ -32,6 +32,10 @@ const (
 	maxPids   = 1 << 22 // the kernel's PID_MAX_LIMIT
 	maxID     = 65535   // a sandbox has 65536 ids
 
+	// MaxMounts is how many mounts a Spec may have: each is a descriptor that
+	// travels with the request.
+	MaxMounts = 64
+
 	maxStopTimeout = Duration(time.Hour)
 )
 
@@ -70,15 +74,6 @@ func (s Spec) Validate() []Problem {
 	v.shown("git.email", s.Git.Email)
 	v.targets(s.Mounts, s.Volumes)
 	v.automation(s.Automation)
-	return v.problems
-}
-
-// ValidateLabels is [Spec.Validate] of what a change of the labels can break:
-// the labels, and the size of the whole.
-func (s Spec) ValidateLabels() []Problem {
-	v := &validator{}
-	v.budget(s)
-	v.labels(s.Labels)
 	return v.problems
 }
 

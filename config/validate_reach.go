@@ -126,7 +126,7 @@ func (v *validator) ports(ports []Port) {
 // targets checks mounts and volumes together: no two may have one target.
 func (v *validator) targets(mounts []Mount, volumes []Volume) {
 	seen := map[string]bool{}
-	if v.list("mounts", len(mounts), maxList) {
+	if v.list("mounts", len(mounts), MaxMounts) {
 		for i, m := range mounts {
 			key := indexKey("mounts", i)
 			v.source(key+".source", m.Source)
@@ -167,7 +167,8 @@ func (v *validator) target(key, p string, seen map[string]bool) {
 		v.bad(key, "", "the root cannot be mounted over")
 		return
 	}
-	for _, own := range []string{"/proc", "/sys", "/dev", "/run/cove"} {
+	// /run is memory, mounted over whatever the root has there.
+	for _, own := range []string{"/proc", "/sys", "/dev", "/run"} {
 		if p == own || strings.HasPrefix(p, own+"/") || strings.HasPrefix(own, p+"/") {
 			v.bad(key, "", "%s overlaps %s, which is the sandbox's own", quote(p), own)
 			return

@@ -124,7 +124,7 @@ func TestValidate(t *testing.T) {
 
 		{"mount relative", func(s *Spec) { s.Mounts = []Mount{{"src", "/x", "ro"}} }, "mounts[0].source: \"src\" is not an absolute"},
 		{"mount root", func(s *Spec) { s.Mounts = []Mount{{"/src", "/", "ro"}} }, "mounts[0].target: the root"},
-		{"mount over init", func(s *Spec) { s.Mounts = []Mount{{"/src", "/run", "ro"}} }, "mounts[0].target: \"/run\" overlaps /run/cove"},
+		{"mount over init", func(s *Spec) { s.Mounts = []Mount{{"/src", "/run", "ro"}} }, "mounts[0].target: \"/run\" overlaps /run,"},
 		{"mount dev", func(s *Spec) { s.Mounts = []Mount{{"/src", "/dev/shm", "ro"}} }, "overlaps /dev"},
 		{"mount no mode", func(s *Spec) { s.Mounts = []Mount{{"/src", "/x", ""}} }, "mounts[0].mode: there is no mode"},
 		{"two targets", func(s *Spec) {

@@ -132,7 +132,12 @@ func (b backend) Create(ctx context.Context, name string, spec config.Spec) (api
 	if err != nil {
 		return api.Sandbox{}, err
 	}
-	made, err := client.Create(ctx, api.CreateRequest{Name: name, Spec: spec, Secrets: secrets})
+	dirs, err := openDirs(spec.Mounts)
+	if err != nil {
+		return api.Sandbox{}, err
+	}
+	defer closeAll(dirs)
+	made, err := client.Create(ctx, api.CreateRequest{Name: name, Spec: spec, Secrets: secrets, Dirs: dirs})
 	return made, explain(err, name)
 }
 

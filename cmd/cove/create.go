@@ -53,7 +53,12 @@ func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sa
 	if err != nil {
 		return api.Sandbox{}, err
 	}
-	req := api.CreateRequest{Name: name, Spec: spec, Secrets: secrets}
+	dirs, err := openDirs(spec.Mounts)
+	if err != nil {
+		return api.Sandbox{}, err
+	}
+	defer closeAll(dirs)
+	req := api.CreateRequest{Name: name, Spec: spec, Secrets: secrets, Dirs: dirs}
 	type result struct {
 		made api.Sandbox
 		err  error

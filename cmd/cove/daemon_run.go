@@ -22,6 +22,7 @@ import (
 	"cove/runtime/sandbox"
 	"cove/runtime/server"
 	"cove/runtime/store"
+	"cove/runtime/volume"
 )
 
 const (
@@ -68,7 +69,7 @@ func runDaemon(ctx context.Context, dirs config.Dirs, flags daemonFlags) (err er
 		return fmt.Errorf("use the run directory: %w", err)
 	}
 
-	drivers, err := openDrivers(ctx, dirs, inst, boot, log, giveBack)
+	drivers, err := openDrivers(ctx, dirs, flags.machine, inst, boot, log, giveBack)
 	if err != nil {
 		return err
 	}
@@ -113,7 +114,7 @@ func lockDir(dir string, mode os.FileMode, giveBack func(func() error)) (*store.
 }
 
 // openDrivers finds out what this machine can do and opens what the Manager needs.
-func openDrivers(ctx context.Context, dirs config.Dirs, inst, boot string, log *slog.Logger, giveBack func(func() error)) (*sandbox.Options, error) {
+func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace, inst, boot string, log *slog.Logger, giveBack func(func() error)) (*sandbox.Options, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find the program itself: %w", err)
@@ -167,6 +168,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, inst, boot string, log *
 		Cgroups:  groups,
 		Leases:   leases,
 		Bundler:  bundler{init: initPath, host: host},
+		Volumes:  volume.New(volume.Options{Namespaces: []*mount.Namespace{machine}}),
 		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
 		Probe:    prober(roots, runc, groups, host),
 		OnStage:  failpoint(),

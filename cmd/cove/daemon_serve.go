@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cove/config"
+	"cove/runtime/mount"
 )
 
 // daemonFlags are what `cove daemon run` is told besides its directories.
@@ -21,6 +22,8 @@ type daemonFlags struct {
 	ready *readiness
 	// level is from which on the daemon logs.
 	level slog.Level
+	// machine is the mount namespace of the machine.
+	machine *mount.Namespace
 }
 
 func (a *app) daemonRunCommand() *cobra.Command {
@@ -78,9 +81,10 @@ func (a *app) serve(ctx context.Context, state, run string, told daemonFlags) er
 	if err := os.Chdir("/"); err != nil {
 		return fmt.Errorf("change to the root directory: %w", err)
 	}
-	if err := enterPrivateNamespace(); err != nil {
+	if told.machine, err = enterPrivateNamespace(); err != nil {
 		return err
 	}
+	defer closeQuietly(told.machine)
 	// Only now: entering the namespace begins the program again, with the
 	// pipe.
 	told.ready.seal()

@@ -5,6 +5,13 @@ package main
 
 import (
 	"os"
+
+	"cove/runtime/volume"
 )
 
-func main() { os.Exit(newApp().execute(os.Args[1:])) }
+func main() {
+	if len(os.Args) == 1 && os.Args[0] == volume.OpenerName {
+		os.Exit(volume.Opener())
+	}
+	os.Exit(newApp().execute(os.Args[1:]))
+}

@@ -42,12 +42,6 @@ func TestKilledAtEveryStage(t *testing.T) {
 		{"restart", "created", lifecycle.Stopped},
 		{"restart", "configured", lifecycle.Started},
 		{"delete", "released", lifecycle.Destroyed},
-		{"pause", "pausing", lifecycle.Paused},
-		{"pause", "frozen", lifecycle.Paused},
-		{"resume", "resuming", lifecycle.Started},
-		{"resume", "thawed", lifecycle.Started},
-		{"rename", "linked", lifecycle.Started},
-		{"rename", "recorded", lifecycle.Destroyed},
 	} {
 		t.Run(c.op+"."+c.stage, func(t *testing.T) {
 			h := h.in(t)
@@ -59,14 +53,11 @@ func TestKilledAtEveryStage(t *testing.T) {
 				if c.op == "start" {
 					h.must("stop", f.name)
 				}
-				if c.op == "resume" {
-					h.must("pause", f.name)
-				}
 			}
 			h.must("daemon", "stop")
 			ended := h.daemonThatDies(c.op + "." + c.stage)
 			args := map[string][]string{
-				"create": {"create", "-p", "shell", "-n", f.name}, "delete": {"rm", f.name}, "rename": {"rename", f.name, "renamed"},
+				"create": {"create", "-p", "shell", "-n", f.name}, "delete": {"rm", f.name},
 			}[c.op]
 			if args == nil {
 				args = []string{c.op, f.name}
@@ -80,9 +71,7 @@ func TestKilledAtEveryStage(t *testing.T) {
 			if got := stateOf(h, f.name); got != c.want {
 				t.Errorf("it is %s, want %s", got, c.want)
 			}
-			if c.op == "rename" && c.want == lifecycle.Destroyed {
-				h.must("rename", "renamed", f.name) // which is free
-			} else if c.want == lifecycle.Destroyed {
+			if c.want == lifecycle.Destroyed {
 				h.must("create", "-p", "shell", "-n", f.name)
 				mark(h, f)
 			}

@@ -70,9 +70,6 @@ func (c *Client) List(ctx context.Context, o ListOptions) ([]Sandbox, error) {
 	for k, v := range o.Labels {
 		q.Add("label", k+"="+v)
 	}
-	for _, k := range o.Having {
-		q.Add("label", k)
-	}
 	for _, s := range o.States {
 		q.Add("state", string(s))
 	}
@@ -93,7 +90,22 @@ func (c *Client) Get(ctx context.Context, ref string) (Detail, error) {
 // exhausted, canceled. Stable.
 func (c *Client) Create(ctx context.Context, r CreateRequest) (Sandbox, error) {
 	var s Sandbox
-	return s, c.do(ctx, http.MethodPost, "/sandboxes", nil, r, &s)
+	if len(r.Dirs) == 0 {
+		return s, c.do(ctx, http.MethodPost, "/sandboxes", nil, r, &s)
+	}
+	// Only the first request of a connection may bring open files along.
+	k, err := c.call(ctx, http.MethodPost, "/sandboxes", nil, r, false, r.Dirs...)
+	if err != nil {
+		return s, err
+	}
+	defer k.close()
+	if k.resp.StatusCode/100 != 2 {
+		return s, c.refusal(ctx, k.resp)
+	}
+	if err := json.NewDecoder(k.resp.Body).Decode(&s); err != nil {
+		return s, c.failed(ctx, fmt.Errorf("read the daemon's answer: %w", err))
+	}
+	return s, nil
 }
 
 // Start starts a sandbox and returns when it runs; one that runs already is as

@@ -5,13 +5,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"runtime"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // call is a connection of its own, on which one request was sent and the head
@@ -24,8 +29,9 @@ type call struct {
 }
 
 // call sends one request, in one write, on a connection of its own. Until
-// release or close is called, the end of ctx ends reads and writes.
-func (c *Client) call(ctx context.Context, method, path string, q url.Values, in any, upgrade bool) (_ *call, err error) {
+// release or close is called, the end of ctx ends reads and writes. Files travel
+// beside its first byte.
+func (c *Client) call(ctx context.Context, method, path string, q url.Values, in any, upgrade bool, files ...*os.File) (_ *call, err error) {
 	head, err := requestBytes(method, path, q, in, upgrade)
 	if err != nil {
 		return nil, err
@@ -38,7 +44,7 @@ func (c *Client) call(ctx context.Context, method, path string, q url.Values, in
 	k.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	// A daemon that refuses at once may have closed before all was written;
 	// what it said can still be read.
-	_, werr := conn.Write(head)
+	werr := send(conn, head, files)
 	//nolint:bodyclose // what there is to close is the connection, and close does
 	k.resp, err = http.ReadResponse(k.br, nil)
 	if err != nil {
@@ -49,6 +55,32 @@ func (c *Client) call(ctx context.Context, method, path string, q url.Values, in
 		return nil, c.failed(ctx, err)
 	}
 	return k, nil
+}
+
+// send writes data, and the descriptors of files with its first byte.
+func send(conn net.Conn, data []byte, files []*os.File) error {
+	if len(files) > 0 {
+		u, ok := conn.(*net.UnixConn)
+		if !ok {
+			return errors.New("only a unix socket can carry open files")
+		}
+		fds := make([]int, len(files))
+		for i, f := range files {
+			fds[i] = int(f.Fd())
+		}
+		// Of a stream the kernel may take a part.
+		n, _, err := u.WriteMsgUnix(data, unix.UnixRights(fds...), nil)
+		runtime.KeepAlive(files)
+		if err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	if len(data) == 0 {
+		return nil
+	}
+	_, err := conn.Write(data)
+	return err
 }
 
 func (k *call) close() {

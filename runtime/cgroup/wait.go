@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -77,22 +76,17 @@ func (w *waiter) pause(d time.Duration) error {
 	return err
 }
 
-// unpopulated waits until no process is in a v2 group or below it
-// (cgroup-v2.rst, "[Un]populated Notification"). A group that is removed is
-// empty; it fails with fs.ErrNotExist when the group is not one of v2.
-func (w *waiter) unpopulated(dir string) error { return w.event(dir, "populated", false) }
-
-// event waits until a key of a v2 group's cgroup.events says yes or no. The
-// kernel wakes who polls the file when that changes (cgroup-v2.rst). It fails
-// with fs.ErrNotExist when the group is not one of v2; one that is removed
-// meanwhile is nothing to wait for.
-func (w *waiter) event(dir, key string, want bool) error {
+// unpopulated waits until no process is in a v2 group or below it. The kernel
+// wakes who polls cgroup.events when that changes (cgroup-v2.rst,
+// "[Un]populated Notification"). A group that is removed is empty; it fails
+// with fs.ErrNotExist when the group is not one of v2.
+func (w *waiter) unpopulated(dir string) error {
 	path := filepath.Join(dir, "cgroup.events")
 	fd, err := open(path, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Close(fd) }() // nothing was written
+	defer func() { _ = unix.Close(fd) }()
 	var buf [256]byte
 	for {
 		n := 0
@@ -105,13 +99,13 @@ func (w *waiter) event(dir, key string, want bool) error {
 			return nil
 		}
 		if err != nil {
-			return &fs.PathError{Op: "read", Path: path, Err: err}
+			return fmt.Errorf("read %s: %w", path, err)
 		}
-		value, ok, err := keyed(buf[:n], key)
+		populated, ok, err := keyed(buf[:n], "populated")
 		if err != nil || !ok {
 			return fmt.Errorf("%s holds %q", path, buf[:n])
 		}
-		if (value != 0) == want {
+		if populated == 0 {
 			return nil
 		}
 		if _, err := w.poll(fd, unix.POLLPRI, 0); err != nil {

@@ -79,13 +79,18 @@ func newIDMap(base uint32) (_ *IDMap, err error) {
 // waits for it; it must be called by the same goroutine, which is tied to its
 // thread until then, for the child dies with the thread that made it.
 func startHolder(base uint32) (pid int, release func() error, err error) {
+	return holdNamespace(extents(base), extents(base))
+}
+
+// holdNamespace is startHolder for any map of users and groups.
+func holdNamespace(uids, gids []syscall.SysProcIDMap) (pid int, release func() error, err error) {
 	runtime.LockOSThread()
 	pid, err = syscall.ForkExec("/proc/self/exe", []string{"cove-idmap"}, &syscall.ProcAttr{
 		Env: []string{},
 		Sys: &syscall.SysProcAttr{
 			Cloneflags:  unix.CLONE_NEWUSER,
-			UidMappings: extents(base),
-			GidMappings: extents(base),
+			UidMappings: uids,
+			GidMappings: gids,
 			Ptrace:      true,
 			Pdeathsig:   unix.SIGKILL,
 		},

@@ -87,7 +87,9 @@ func fsName(path string) string {
 		unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
 		unix.TMPFS_MAGIC: "tmpfs", unix.OVERLAYFS_SUPER_MAGIC: "overlay", unix.NFS_SUPER_MAGIC: "nfs",
 		unix.F2FS_SUPER_MAGIC: "f2fs", unix.SQUASHFS_MAGIC: "squashfs", unix.EROFS_SUPER_MAGIC_V1: "erofs",
-		unix.FUSE_SUPER_MAGIC: "fuse", 0x2fc12fc1: "zfs",
+		unix.FUSE_SUPER_MAGIC: "fuse or virtiofs", 0x2fc12fc1: "zfs", 0x01021997: "9p", unix.SMB2_SUPER_MAGIC: "cifs",
+		unix.CIFS_SUPER_MAGIC: "cifs", unix.MSDOS_SUPER_MAGIC: "vfat", unix.PROC_SUPER_MAGIC: "proc", unix.SYSFS_MAGIC: "sysfs",
+		unix.ECRYPTFS_SUPER_MAGIC: "ecryptfs",
 	}
 	if n, ok := names[int64(st.Type)]; ok { //nolint:unconvert // Type is 32 bits wide elsewhere
 		return n

@@ -18,6 +18,7 @@ import (
 	"cove/runtime/lifecycle"
 	"cove/runtime/rootfs"
 	"cove/runtime/store"
+	"cove/runtime/volume"
 )
 
 // CreateRequest is what a new sandbox is made from.
@@ -31,6 +32,9 @@ type CreateRequest struct {
 	// Secrets are the values of the spec's variables that come from the
 	// caller. They are kept in no file.
 	Secrets map[string]string
+	// Dirs are the directories of the Spec's mounts, in that order, which the
+	// caller opened for reading. They may be closed when Create returns.
+	Dirs []*os.File
 }
 
 // Create makes a sandbox and starts it. It fails with an *[InvalidError], with
@@ -44,12 +48,19 @@ func (m *Manager) Create(ctx context.Context, c Caller, r CreateRequest) (Info, 
 	if err := checkSecrets(r.Spec, r.Secrets); err != nil {
 		return Info{}, err
 	}
-	b, err := m.reserve(c, r)
+	set, err := m.opt.Volumes.Admit(ctx, c.UID, r.Spec.Mounts, r.Dirs)
 	if err != nil {
-		return Info{}, err
+		return Info{}, asInvalid(err)
+	}
+	b, err := m.reserve(c, r, set)
+	if err != nil {
+		return Info{}, errors.Join(err, set.Close())
 	}
 	o := b.op
-	m.wg.Go(func() { o.run(func(o *operation) error { return m.create(o, r.Secrets) }) })
+	m.wg.Go(func() {
+		defer func() { _ = set.Close() }()
+		o.run(func(o *operation) error { return m.create(o, r.Secrets, set) })
+	})
 	select {
 	case <-o.done:
 		return b.snapshot(), o.err
@@ -76,6 +87,27 @@ func validate(r CreateRequest) error {
 	return nil
 }
 
+// asInvalid makes what is wrong with a mount a fault of the request.
+func asInvalid(err error) error {
+	bad, ok := errors.AsType[*volume.Error](err)
+	if !ok {
+		return err
+	}
+	return &InvalidError{
+		Problems:    []config.Problem{{Key: fmt.Sprintf("mounts[%d]", bad.Index), Message: bad.Reason(), Hint: bad.Hint}},
+		Unsupported: bad.Unsupported,
+	}
+}
+
+// asMount makes what is wrong with a mount a fault of the host's directory.
+func asMount(err error) error {
+	bad, ok := errors.AsType[*volume.Error](err)
+	if !ok {
+		return err
+	}
+	return &MountError{Message: bad.Reason(), Hint: bad.Hint, Err: bad}
+}
+
 // checkSecrets names what the caller must bring along and did not, and refuses
 // what the spec does not ask for.
 func checkSecrets(spec config.Spec, secrets map[string]string) error {
@@ -99,7 +131,7 @@ func checkSecrets(spec config.Spec, secrets map[string]string) error {
 
 // reserve puts a new sandbox into the index, under an id and a name that no
 // other has, with create under way.
-func (m *Manager) reserve(c Caller, r CreateRequest) (*box, error) {
+func (m *Manager) reserve(c Caller, r CreateRequest, set *volume.Set) (*box, error) {
 	id, name := r.ID, r.Name
 	if id == "" {
 		var raw [6]byte
@@ -128,7 +160,7 @@ func (m *Manager) reserve(c Caller, r CreateRequest) (*box, error) {
 	}
 	b.rec = record{
 		Version: recordVersion, ID: id, Name: name, Owner: c.UID, Spec: r.Spec,
-		Desired: lifecycle.Started, Rest: lifecycle.Creating, Created: m.now().UTC(),
+		Desired: lifecycle.Started, Rest: lifecycle.Creating, Created: m.now().UTC(), Dirs: set.Identities(),
 	}
 	b.op = m.newOperation(b, lifecycle.OpCreate)
 	m.boxes[id], m.names[name] = b, id
@@ -179,7 +211,7 @@ func (m *Manager) crowded(c Caller) error {
 }
 
 // create is the body of the operation.
-func (m *Manager) create(o *operation, secrets map[string]string) (err error) {
+func (m *Manager) create(o *operation, secrets map[string]string, set *volume.Set) (err error) {
 	b := o.b
 	defer func() {
 		if err != nil && !m.keepFailed(b) {
@@ -190,8 +222,8 @@ func (m *Manager) create(o *operation, secrets map[string]string) (err error) {
 	if err := m.materialize(o); err != nil {
 		return err
 	}
-	if err := m.launch(o, secrets); err != nil {
-		return err
+	if err := m.launch(o, secrets, set); err != nil {
+		return asInvalid(err)
 	}
 	if err := m.setup(o); err != nil {
 		return err
@@ -204,13 +236,7 @@ func (m *Manager) create(o *operation, secrets map[string]string) (err error) {
 // again. The directory appears whole, by rename.
 func (m *Manager) materialize(o *operation) error {
 	b := o.b
-	// One that is renamed meanwhile is so before or after.
-	b.file.Lock()
-	defer b.file.Unlock()
-	b.mu.Lock()
-	b.rec.Hostname = b.rec.Name
-	rec := b.rec
-	b.mu.Unlock()
+	rec := b.record()
 	if err := m.links.Take(rec.Name, b.id); err != nil {
 		if errors.Is(err, store.ErrExists) {
 			return fmt.Errorf("%w: %s", ErrExists, rec.Name)
@@ -234,7 +260,6 @@ func (m *Manager) materialize(o *operation) error {
 	if err := store.SyncDir(m.sandboxesDir()); err != nil {
 		return noSpace(err)
 	}
-	b.made = true
 	return o.point("made")
 }
 
@@ -312,12 +337,13 @@ func (t *tail) lastLine() string {
 // started makes the end of create and start known: the sandbox runs.
 func (m *Manager) started(o *operation) error {
 	b := o.b
-	err := m.save(b, func(r *record) {
-		r.Desired, r.Rest = lifecycle.Started, lifecycle.Stopped
-		r.Reason, b.reason = lifecycle.Reason{}, lifecycle.Reason{}
-		r.Started = m.now().UTC()
-	})
-	if err != nil {
+	b.mu.Lock()
+	b.rec.Desired, b.rec.Rest = lifecycle.Started, lifecycle.Stopped
+	b.rec.Reason, b.reason = lifecycle.Reason{}, lifecycle.Reason{}
+	b.rec.Started = m.now().UTC()
+	rec := b.rec
+	b.mu.Unlock()
+	if err := writeRecord(m.stateDir(b.id), rec, true); err != nil {
 		m.stopNow(b)
 		return noSpace(fmt.Errorf("record the start: %w", err))
 	}
@@ -329,11 +355,12 @@ func (m *Manager) started(o *operation) error {
 func (m *Manager) failed(o *operation, cause error) {
 	b := o.b
 	m.stopNow(b)
-	err := m.save(b, func(r *record) {
-		b.reason = lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: cause.Error()}
-		r.Rest, r.Reason, r.Stopped = lifecycle.Error, b.reason, m.now().UTC()
-	})
-	if err != nil {
+	b.mu.Lock()
+	b.reason = lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: cause.Error()}
+	b.rec.Rest, b.rec.Reason, b.rec.Stopped = lifecycle.Error, b.reason, m.now().UTC()
+	rec := b.rec
+	b.mu.Unlock()
+	if err := writeRecord(m.stateDir(b.id), rec, true); err != nil {
 		m.log.Warn("could not record a failure", "sandbox", b.id, "error", err)
 	}
 	o.enter(lifecycle.Error)

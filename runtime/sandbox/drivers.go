@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"cove/config"
+	"cove/runtime/volume"
 )
 
 // Rootfs mounts the roots of sandboxes.
@@ -18,6 +19,16 @@ type Rootfs interface {
 	// Unmount ends what Mount put at target, once the sandbox's processes
 	// have ended; nothing there is no error.
 	Unmount(target string) error
+}
+
+// Volumes takes directories of the host for mounts; their errors are
+// *[volume.Error] where the caller can mend it.
+type Volumes interface {
+	// Admit takes those that a user opened, one for each mount.
+	Admit(ctx context.Context, uid int, mounts []config.Mount, dirs []*os.File) (*volume.Set, error)
+	// Reopen has them opened again as that user, and takes them when they
+	// are those that were kept.
+	Reopen(ctx context.Context, uid int, mounts []config.Mount, kept []volume.Identity) (*volume.Set, error)
 }
 
 // Runner invokes the OCI runtime.
@@ -39,13 +50,6 @@ type Cgroups interface {
 	Make(id string) error
 	Warnings(r config.Resources) []string
 	OOMKills(id string) (uint64, error)
-	// Freeze stops every process of the sandbox where it is; cgroup.ErrUnavailable
-	// where the host cannot. Thaw lets them go on; one that is not frozen is
-	// no error.
-	Freeze(ctx context.Context, id string) error
-	Thaw(ctx context.Context, id string) error
-	// Frozen tells whether the sandbox is frozen, or was told to be.
-	Frozen(id string) (bool, error)
 	Kill(ctx context.Context, id string) error
 	Remove(ctx context.Context, id string) error
 	List() ([]string, error)

@@ -20,8 +20,6 @@ var (
 	ErrUnavailable = errors.New("does not answer")
 	// ErrTooMany: the caller has all the sandboxes that one user may have.
 	ErrTooMany = errors.New("too many sandboxes")
-	// ErrUnsupported: this host, or the sandbox's PID 1, cannot do it.
-	ErrUnsupported = errors.New("not supported here")
 	// ErrNoSpace: the host's disk is full.
 	ErrNoSpace = errors.New("no space left on the state directory's disk")
 )
@@ -39,6 +37,16 @@ func (e *InvalidError) Error() string {
 	}
 	return e.Problems[0].String()
 }
+
+// MountError is a directory of the host's that a sandbox mounts and that
+// cannot be mounted as it is now.
+type MountError struct {
+	Message, Hint string // what is wrong, and what to do
+	Err           error
+}
+
+func (e *MountError) Error() string { return e.Message }
+func (e *MountError) Unwrap() error { return e.Err }
 
 // ConflictError is an operation that the table does not allow in this state,
 // or that another one, under way, excludes.

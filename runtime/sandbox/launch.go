@@ -15,6 +15,7 @@ import (
 
 	"cove/runtime/guest"
 	"cove/runtime/runner"
+	"cove/runtime/volume"
 )
 
 const (
@@ -27,8 +28,9 @@ const (
 
 // launch brings a stopped sandbox's processes into being: when it returns nil
 // PID 1 runs, is watched, and knows who it is. On failure all that was taken
-// is given back.
-func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
+// is given back. set is the directories of the mounts where the caller has
+// brought them along, and stays the caller's; else they are opened again.
+func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Set) (err error) {
 	b := o.b
 	rec := b.record()
 	var undo undo
@@ -50,7 +52,7 @@ func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
 		return err
 	}
 
-	listener, userNS, err := m.prepare(o, rec, run)
+	listener, userNS, err := m.prepare(o, rec, run, set)
 	if err != nil {
 		return err
 	}
@@ -102,26 +104,20 @@ func (m *Manager) launch(o *operation, secrets map[string]string) (err error) {
 	}
 	o.stage("configured")
 	b.mu.Lock()
-	b.run, b.ooms, b.frozen = &run, 0, false
-	b.rec.Hostname = rec.Name // written with the start
+	b.run, b.ooms = &run, 0
 	b.mu.Unlock()
 	return nil
 }
 
 // prepare mounts the root, makes the user namespace, writes the bundle and opens
 // the guest's socket, side by side. The caller closes the two files.
-func (m *Manager) prepare(o *operation, rec record, run running) (listener, userNS *os.File, err error) {
+func (m *Manager) prepare(o *operation, rec record, run running, set *volume.Set) (listener, userNS *os.File, err error) {
 	id := rec.ID
 	if err := makeRunDir(m.bundleDir(id)); err != nil {
 		return nil, nil, err
 	}
 	var g errgroup.Group
-	g.Go(func() error {
-		if err := m.opt.Rootfs.Mount(o.ctx, m.stateDir(id), m.target(id), run.UIDBase); err != nil {
-			return noSpace(fmt.Errorf("mount the root: %w", err))
-		}
-		return nil
-	})
+	g.Go(func() error { return m.mountRoot(o.ctx, rec, run.UIDBase, set) })
 	g.Go(func() (err error) {
 		if userNS, err = runner.NewUserNS(run.UIDBase); err != nil {
 			return err
@@ -149,6 +145,28 @@ func (m *Manager) prepare(o *operation, rec record, run running) (listener, user
 		return nil, nil, err
 	}
 	return listener, userNS, nil
+}
+
+// mountRoot mounts the root and, in it, the directories of the host.
+func (m *Manager) mountRoot(ctx context.Context, rec record, base uint32, set *volume.Set) (err error) {
+	var g errgroup.Group
+	g.Go(func() error {
+		if err := m.opt.Rootfs.Mount(ctx, m.stateDir(rec.ID), m.target(rec.ID), base); err != nil {
+			return noSpace(fmt.Errorf("mount the root: %w", err))
+		}
+		return nil
+	})
+	if set == nil && len(rec.Spec.Mounts) > 0 {
+		g.Go(func() (err error) {
+			set, err = m.opt.Volumes.Reopen(ctx, rec.Owner, rec.Spec.Mounts, rec.Dirs)
+			return err
+		})
+		defer func() { err = errors.Join(err, set.Close()) }()
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return set.Attach(ctx, m.target(rec.ID), base, rec.Spec.User)
 }
 
 // listenGuest makes the socket on which PID 1 will answer. It is bound beneath
@@ -191,14 +209,10 @@ func (m *Manager) configure(ctx context.Context, rec record, secrets map[string]
 		}
 	}
 	maps.Copy(env, secrets)
-	r := guest.Request{
+	err := m.client(rec.ID).Configure(ctx, guest.Request{
 		Hostname: rec.Name, Env: env, Dir: rec.Spec.Workdir, User: rec.Spec.User, Shell: rec.Spec.Shell,
 		Lenient: !rec.Started.IsZero(),
-	}
-	if rec.Hostname != rec.Name {
-		r.Formerly = rec.Hostname
-	}
-	err := m.client(rec.ID).Configure(ctx, r)
+	})
 	if err != nil {
 		return fmt.Errorf("configure PID 1: %w", err)
 	}
@@ -221,10 +235,8 @@ func (m *Manager) release(b *box, base uint32) {
 	proc, w := b.proc, b.watch
 	b.mu.Unlock()
 	if proc != nil {
-		// The kernel ends the whole pid namespace with its PID 1, which in
-		// some freezers takes the signal only when it is thawed.
+		// The kernel ends the whole pid namespace with its PID 1.
 		_ = proc.Kill()
-		_ = m.thaw(ctx, b)
 		select {
 		case <-w.exited:
 		case <-ctx.Done():
@@ -257,6 +269,6 @@ func (m *Manager) release(b *box, base uint32) {
 	if b.proc != nil {
 		_ = b.proc.Close()
 	}
-	b.proc, b.watch, b.run, b.frozen = nil, nil, nil, false
+	b.proc, b.watch, b.run = nil, nil, nil
 	b.mu.Unlock()
 }

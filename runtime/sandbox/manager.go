@@ -38,6 +38,7 @@ type Options struct {
 	Cgroups Cgroups
 	Leases  Leases
 	Bundler Bundler
+	Volumes Volumes
 
 	// Warnings are what this host lacks, in words, for the daemon's status.
 	Warnings []string

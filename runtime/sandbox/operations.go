@@ -27,7 +27,7 @@ func (m *Manager) Start(ctx context.Context, c Caller, ref string, secrets map[s
 func (m *Manager) start(o *operation, secrets map[string]string) error {
 	b := o.b
 	o.enter(lifecycle.Starting)
-	err := m.launch(o, secrets)
+	err := asMount(m.launch(o, secrets, nil))
 	if err == nil {
 		err = m.setup(o)
 	}
@@ -72,7 +72,7 @@ func (m *Manager) shutdown(o *operation, force bool) {
 	b.mu.Lock()
 	w, timeout := b.watch, time.Duration(b.rec.Spec.Automation.StopTimeout)
 	b.mu.Unlock()
-	if force || w == nil || timeout <= 0 || m.thaw(o.ctx, b) != nil {
+	if force || w == nil || timeout <= 0 {
 		return
 	}
 	// A delete, and the daemon's own end, cut the waiting short.
@@ -107,11 +107,13 @@ func (m *Manager) finishStop(o *operation, reason lifecycle.Reason) error {
 // rest puts the sandbox into a state in which nothing of it runs.
 func (m *Manager) rest(o *operation, s lifecycle.State, reason lifecycle.Reason) error {
 	b := o.b
-	err := m.save(b, func(r *record) {
-		b.reason = reason
-		r.Rest, r.Reason, r.Stopped = s, reason, m.now().UTC()
-		r.Desired = lifecycle.Stopped
-	})
+	b.mu.Lock()
+	b.reason = reason
+	b.rec.Rest, b.rec.Reason, b.rec.Stopped = s, reason, m.now().UTC()
+	b.rec.Desired = lifecycle.Stopped
+	rec := b.rec
+	b.mu.Unlock()
+	err := writeRecord(m.stateDir(b.id), rec, true)
 	o.enter(s)
 	if err != nil {
 		return noSpace(fmt.Errorf("record the stop: %w", err))

@@ -11,6 +11,7 @@ import (
 	"cove/config"
 	"cove/runtime/lifecycle"
 	"cove/runtime/store"
+	"cove/runtime/volume"
 )
 
 const (
@@ -24,21 +25,20 @@ const (
 
 // record is sandbox.json: the truth about one sandbox that survives a reboot.
 type record struct {
-	Version int             `json:"version"`
-	ID      string          `json:"id"`
-	Name    string          `json:"name"`
-	Owner   int             `json:"owner"`
-	Spec    config.Spec     `json:"spec"`
-	Desired lifecycle.State `json:"desired"`
+	Version int         `json:"version"`
+	ID      string      `json:"id"`
+	Name    string      `json:"name"`
+	Owner   int         `json:"owner"`
+	Spec    config.Spec `json:"spec"`
+	// Dirs are the directories of the Spec's mounts, in their order.
+	Dirs    []volume.Identity `json:"dirs,omitempty"`
+	Desired lifecycle.State   `json:"desired"`
 	// Rest is the state it is in when nothing of it runs.
 	Rest    lifecycle.State  `json:"rest"`
 	Reason  lifecycle.Reason `json:"reason"`
 	Created time.Time        `json:"created"`
 	Started time.Time        `json:"started,omitzero"`
 	Stopped time.Time        `json:"stopped,omitzero"`
-	// Hostname is the name that the sandbox's own files have for it: the one
-	// it had when it last started.
-	Hostname string `json:"hostname,omitempty"`
 	// SetupDone says that the profile's setup steps have all succeeded.
 	SetupDone bool `json:"setup_done,omitempty"`
 }
@@ -87,18 +87,6 @@ func writeRecord(dir string, r record, sync bool) error {
 		return fmt.Errorf("encode %s: %w", recordFile, err)
 	}
 	return store.Replace(dir, recordFile, append(data, '\n'), sync)
-}
-
-// save changes the record in memory and then on disk, where it outlives a power
-// cut.
-func (m *Manager) save(b *box, change func(*record)) error {
-	b.file.Lock()
-	defer b.file.Unlock()
-	b.mu.Lock()
-	change(&b.rec)
-	rec := b.rec
-	b.mu.Unlock()
-	return writeRecord(m.stateDir(b.id), rec, true)
 }
 
 // readRunning returns nil without an error when the sandbox does not run.

@@ -209,7 +209,7 @@ func TestLog(t *testing.T) {
 func TestPanic(t *testing.T) {
 	var log safeBuffer
 	h := newHost(t, logTo(&log))
-	h.s.routes = append(h.s.routes, route{"GET", "/boom", func(*request) error { panic("HIDDEN") }})
+	h.s.routes = append(h.s.routes, route{method: "GET", path: "/boom", handle: func(*request) error { panic("HIDDEN") }})
 	a := h.ask(root, "GET", "/v1/boom", "")
 	equal(t, http.StatusInternalServerError, a.status)
 	e := decodeError(t, a)

@@ -42,6 +42,7 @@ func apiError(err error) *api.Error {
 	var bad *sandbox.InvalidError
 	var conflict *sandbox.ConflictError
 	var refused *guest.RequestError
+	var dir *sandbox.MountError
 	switch {
 	case errors.As(err, &e):
 		return e
@@ -55,12 +56,12 @@ func apiError(err error) *api.Error {
 		return specError(bad)
 	case errors.As(err, &conflict):
 		return &api.Error{Code: api.CodeConflict, Message: conflict.Error(), Op: conflict.Op, State: conflict.State}
+	case errors.As(err, &dir):
+		return &api.Error{Code: api.CodeConflict, Message: dir.Message, Hint: dir.Hint}
 	case errors.Is(err, sandbox.ErrCanceled):
 		return &api.Error{Code: api.CodeCanceled, Message: err.Error()}
 	case errors.Is(err, sandbox.ErrNoSpace), errors.Is(err, sandbox.ErrTooMany):
 		return &api.Error{Code: api.CodeExhausted, Message: err.Error()}
-	case errors.Is(err, sandbox.ErrUnsupported):
-		return &api.Error{Code: api.CodeUnsupported, Message: err.Error()}
 	case errors.Is(err, guest.ErrInvalid):
 		return &api.Error{Code: api.CodeInvalid, Message: err.Error()}
 	case errors.Is(err, sandbox.ErrUnavailable), errors.Is(err, guest.ErrUnavailable), errors.Is(err, guest.ErrVersion),

@@ -33,15 +33,11 @@ func (q *request) list() error {
 	if err != nil {
 		return err
 	}
-	labels, having := map[string]string{}, []string{}
+	labels := map[string]string{}
 	for _, l := range v["label"] {
 		key, value, ok := strings.Cut(l, "=")
-		if key == "" {
-			return invalid("query parameter \"label\" takes KEY=VALUE or KEY, not %q", clip(l))
-		}
-		if !ok {
-			having = append(having, key)
-			continue
+		if !ok || key == "" {
+			return invalid("query parameter \"label\" takes KEY=VALUE, not %q", clip(l))
 		}
 		if was, twice := labels[key]; twice && was != value {
 			return invalid("label %q cannot have two values", clip(key))
@@ -56,11 +52,6 @@ func (q *request) list() error {
 	all := slices.DeleteFunc(slices.Clone(q.s.opt.Manager.List(q.caller)), func(i sandbox.Info) bool {
 		for key, value := range labels {
 			if has, ok := i.Spec.Labels[key]; !ok || has != value {
-				return true
-			}
-		}
-		for _, key := range having {
-			if _, ok := i.Spec.Labels[key]; !ok {
 				return true
 			}
 		}
@@ -94,7 +85,14 @@ func (q *request) create() error {
 	if err := q.body(&in); err != nil {
 		return err
 	}
-	i, err := q.s.opt.Manager.Create(q.r.Context(), q.caller, sandbox.CreateRequest{ID: in.ID, Name: in.Name, Spec: in.Spec, Secrets: in.Secrets})
+	dirs, err := q.takeFiles()
+	if err != nil {
+		return err
+	}
+	defer closeFiles(dirs)
+	i, err := q.s.opt.Manager.Create(q.r.Context(), q.caller, sandbox.CreateRequest{
+		ID: in.ID, Name: in.Name, Spec: in.Spec, Secrets: in.Secrets, Dirs: dirs,
+	})
 	return q.changed(http.StatusCreated, i, err)
 }
 

@@ -60,6 +60,16 @@ type peerConn struct {
 	peer  peer
 	peers *peers
 	quiet bool // has sent nothing yet; guarded by peers.mu
+	files files
+}
+
+// Read reads, and until the first request is read takes the descriptors that
+// come with it.
+func (k *peerConn) Read(p []byte) (int, error) {
+	if u, ok := k.Conn.(*net.UnixConn); ok && !k.files.isSealed() {
+		return k.files.read(u, p)
+	}
+	return k.Conn.Read(p)
 }
 
 // add counts c, unless its peer has too many.
@@ -77,8 +87,10 @@ func (s *peers) add(c net.Conn, p peer) (*peerConn, bool) {
 
 // Close closes the connection.
 func (k *peerConn) Close() error {
+	err := k.Conn.Close()
+	k.files.close()
 	k.peers.remove(k)
-	return k.Conn.Close()
+	return err
 }
 
 func (s *peers) remove(k *peerConn) {

@@ -24,30 +24,28 @@ type route struct {
 	// path is below /v1; {ref} stands for a sandbox.
 	path   string
 	handle func(*request) error
+	// files says that open files may come with it.
+	files bool
 }
 
 const refSegment = "{ref}"
 
 func routes() []route {
 	return []route{
-		{http.MethodGet, "/version", (*request).status},
-		{http.MethodGet, "/sandboxes", (*request).list},
-		{http.MethodPost, "/sandboxes", (*request).create},
-		{http.MethodGet, "/sandboxes/{ref}", (*request).get},
-		{http.MethodDelete, "/sandboxes/{ref}", (*request).delete},
-		{http.MethodPost, "/sandboxes/{ref}/start", (*request).start},
-		{http.MethodPost, "/sandboxes/{ref}/stop", (*request).stop},
-		{http.MethodPost, "/sandboxes/{ref}/restart", (*request).restart},
-		{http.MethodPost, "/sandboxes/{ref}/pause", (*request).pause},
-		{http.MethodPost, "/sandboxes/{ref}/resume", (*request).resume},
-		{http.MethodPost, "/sandboxes/{ref}/rename", (*request).rename},
-		{http.MethodPost, "/sandboxes/{ref}/labels", (*request).labels},
-		{http.MethodGet, "/sandboxes/{ref}/sessions", (*request).sessions},
-		{http.MethodPost, "/sandboxes/{ref}/exec", (*request).exec},
-		{http.MethodPost, "/sandboxes/{ref}/attach", (*request).attach},
-		{http.MethodGet, "/events", (*request).events},
-		{http.MethodGet, "/checks", (*request).checks},
-		{http.MethodGet, "/leaks", (*request).leaks},
+		{method: http.MethodGet, path: "/version", handle: (*request).status},
+		{method: http.MethodGet, path: "/sandboxes", handle: (*request).list},
+		{method: http.MethodPost, path: "/sandboxes", handle: (*request).create, files: true},
+		{method: http.MethodGet, path: "/sandboxes/{ref}", handle: (*request).get},
+		{method: http.MethodDelete, path: "/sandboxes/{ref}", handle: (*request).delete},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/start", handle: (*request).start},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/stop", handle: (*request).stop},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/restart", handle: (*request).restart},
+		{method: http.MethodGet, path: "/sandboxes/{ref}/sessions", handle: (*request).sessions},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/exec", handle: (*request).exec},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/attach", handle: (*request).attach},
+		{method: http.MethodGet, path: "/events", handle: (*request).events},
+		{method: http.MethodGet, path: "/checks", handle: (*request).checks},
+		{method: http.MethodGet, path: "/leaks", handle: (*request).leaks},
 	}
 }
 
@@ -115,6 +113,7 @@ type request struct {
 	caller sandbox.Caller
 	route  route
 	ref    string
+	files  *files // of the connection; nil in tests without one
 
 	answered int      // the HTTP status, once it is sent
 	code     api.Code // of a refusal
@@ -127,6 +126,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.under.begin()
 	defer s.under.done()
 	q := &request{s: s, w: w, r: r, rc: http.NewResponseController(w)}
+	q.files, _ = r.Context().Value(filesKey{}).(*files)
+	if q.files != nil {
+		defer q.files.close()
+	}
 	begin := time.Now()
 	defer func() { q.logLine(time.Since(begin)) }()
 	defer func() {
@@ -149,6 +152,11 @@ func (q *request) serve() error {
 	var err error
 	if q.route, q.ref, err = q.s.find(q.r); err != nil {
 		return err
+	}
+	if !q.route.files {
+		if err := q.noFiles(); err != nil {
+			return err
+		}
 	}
 	return q.route.handle(q)
 }

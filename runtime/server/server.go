@@ -115,6 +115,9 @@ var errShutdown = errors.New("the daemon is shutting down")
 // peerKey finds the peer in a connection's context.
 type peerKey struct{}
 
+// filesKey finds there what came beside the first request.
+type filesKey struct{}
+
 // Serve answers on l, a listener on a unix socket, until ctx ends or accepting
 // fails. It closes l. In the end it stops accepting, ends event streams, cuts exec and
 // attach streams off, gives other requests [Options.Grace], and returns when
@@ -135,6 +138,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if k, ok := c.(*peerConn); ok {
 				ctx = context.WithValue(ctx, peerKey{}, k.peer)
+				ctx = context.WithValue(ctx, filesKey{}, &k.files)
 			}
 			return ctx
 		},

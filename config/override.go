@@ -37,6 +37,7 @@ func Flags() []Flag {
 		single("image", "IMAGE", "the image", "image", func(s *Spec) *string { return &s.Image }, plainText),
 		single("cpu", "N", "cores, fractional; 0 is no limit", "resources.cpu", func(s *Spec) *float64 { return &s.Resources.CPU }, ParseCPU),
 		single("memory", "SIZE", "memory, such as 512MiB; 0 is no limit", "resources.memory", func(s *Spec) *Size { return &s.Resources.Memory }, ParseSize),
+		single("pids", "N", "processes and threads; 0 is no limit", "resources.pids", func(s *Spec) *int64 { return &s.Resources.Pids }, ParsePids),
 		single("disk", "SIZE", "disk quota; 0 is none", "resources.disk", func(s *Spec) *Size { return &s.Resources.Disk }, ParseSize),
 		single("gpu", "N|ID,..", "how many GPUs, or which", "resources.gpu", func(s *Spec) *GPURequest { return &s.Resources.GPU }, ParseGPU),
 		{
@@ -50,6 +51,7 @@ func Flags() []Flag {
 		},
 		many("volume", "NAME:DST[:ro]", "volume", "volumes", func(s *Spec) *[]Volume { return &s.Volumes }, ParseVolume),
 		single("block-all", "", "no network at all", "network.block_all", func(s *Spec) *bool { return &s.Network.BlockAll }, parseSwitch),
+		single("lan", "", "the private networks that this machine is in, too", "network.lan", func(s *Spec) *bool { return &s.Network.LAN }, parseSwitch),
 		many("allow", "CIDR[:PORT[/udp]]", "allow this destination; the rest is off", "network.allow", func(s *Spec) *[]string { return &s.Network.Allow }, plainText),
 		many("domain", "NAME", "allow this domain; the rest is off", "network.domains", func(s *Spec) *[]string { return &s.Network.Domains }, plainText),
 		single("auto-stop", "DURATION", "stop when idle that long; 0 is never", "automation.auto_stop", func(s *Spec) *Duration { return &s.Automation.AutoStop }, ParseDuration),
@@ -241,6 +243,16 @@ func ParseCPU(text string) (float64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s is no number of cores: want a number such as 2 or 1.5", quote(text))
+}
+
+// ParsePids reads a number of processes and threads: "256".
+func ParsePids(text string) (int64, error) {
+	if text != "" && strings.Trim(text, "0123456789") == "" {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("%s is no number of processes: want a whole number such as 4096", quote(text))
 }
 
 // ParseGPU reads a number of GPUs or a list of their names with commas. A

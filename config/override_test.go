@@ -41,6 +41,8 @@ func TestOverride(t *testing.T) {
 		{"volume", []string{"data:/data", "m:/m:ro"}, func(s *Spec) {
 			s.Volumes = []Volume{{Name: "data", Target: "/data"}, {Name: "m", Target: "/m", ReadOnly: true}}
 		}},
+		{"pids", []string{"256"}, func(s *Spec) { s.Resources.Pids = 256 }},
+		{"lan", []string{"true"}, func(s *Spec) { s.Network.LAN = true }},
 		{"block-all", []string{"false"}, func(s *Spec) { s.Network.BlockAll = false }},
 		{"allow", []string{"10.0.0.0/8", "192.0.2.0/24:443"}, func(s *Spec) { s.Network.Allow = []string{"10.0.0.0/8", "192.0.2.0/24:443"} }},
 		{"domain", []string{"example.org"}, func(s *Spec) { s.Network.Domains = []string{"example.org"} }},
@@ -87,6 +89,9 @@ func TestOverrideErrors(t *testing.T) {
 		{"gpu", "0,,1", "--gpu: \"0,,1\" has an empty name in it; the form is --gpu N|ID,.."},
 		{"gpu", "", "has an empty name"},
 		{"gpu", "99999999999999999999", "too many GPUs"},
+		{"pids", "-1", `--pids: "-1" is no number of processes`},
+		{"pids", "99999999999999999999", "is no number of processes"},
+		{"lan", "yes", `"yes" is neither true nor false`},
 		{"env", "=x", "--env: the name of a variable is 1 to 256 bytes long, not 0; the form is --env K=V"},
 		{"env", "A B=1", "is no name of a variable"},
 		{"label", "a", `--label: "a" has no =; the form is --label K=V`},
@@ -158,7 +163,7 @@ func TestFlagsAreWhole(t *testing.T) {
 		if f.Help == "" || !slices.Contains(keys, f.Key) {
 			t.Errorf("--%s: help %q, key %q", f.Name, f.Help, f.Key)
 		}
-		equal(t, f.Name == "block-all" || f.Name == "rm", f.Switch(), f.Name)
+		equal(t, f.Name == "block-all" || f.Name == "lan" || f.Name == "rm", f.Switch(), f.Name)
 	}
 	slices.Sort(names)
 	equal(t, len(names), len(slices.Compact(names)), "no name twice")

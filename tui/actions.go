@@ -26,6 +26,7 @@ func (a *App) scope() scope { return scope{app: a, box: a.selected()} }
 const (
 	actAttach  = "sandbox.attach"
 	actCreate  = "sandbox.create"
+	actNow     = "sandbox.create-now"
 	actStart   = "sandbox.start"
 	actStop    = "sandbox.stop"
 	actRestart = "sandbox.restart"
@@ -38,6 +39,7 @@ const (
 	actPageDn  = "list.page-down"
 	actFirst   = "list.first"
 	actLast    = "list.last"
+	actHistory = "app.activity"
 	actHelp    = "app.help"
 	actQuit    = "app.quit"
 	actSuspend = "app.suspend"
@@ -72,6 +74,13 @@ func actions() []action.Action[scope] {
 			When: func(c scope) string { return c.online() },
 			Run:  func(c scope) tea.Cmd { return c.app.openCreate() },
 			CLI:  func(scope) string { return "cove create" },
+		},
+		{
+			ID: actNow, Keys: on("N"), Title: "new now",
+			Help: "Make a sandbox at once, from the profile of the last one.",
+			When: func(c scope) string { return c.online() },
+			Run:  func(c scope) tea.Cmd { return c.app.createNow() },
+			CLI:  func(c scope) string { return createCommand(c.app.last, "", nil) },
 		},
 		{
 			ID: actStart, Keys: on("s"), Title: "start", Group: "start-stop", Targets: action.One, Hint: true,
@@ -124,6 +133,12 @@ func actions() []action.Action[scope] {
 		move(actPageDn, "page down", "A screen down.", func(a *App) int { return a.list.Page() }, "pgdown", "ctrl+f", "ctrl+d"),
 		move(actFirst, "first", "The first sandbox.", func(a *App) int { return -a.list.Len() }, "home", "g"),
 		move(actLast, "last", "The last sandbox.", func(a *App) int { return a.list.Len() }, "end", "G"),
+		{
+			ID: actHistory, Keys: on("a", "6"), Title: "activity",
+			Help: "Show what happened: all that you did, with its command line and how it ended, and every change of a sandbox.",
+			Run:  func(c scope) tea.Cmd { c.app.openHistory(); return nil },
+			CLI:  func(scope) string { return "cove events" },
+		},
 		{
 			ID: actHelp, Keys: on("?"), Title: "help", Help: "Show what every key does.", Hint: true,
 			Run: func(c scope) tea.Cmd { c.app.openHelp(); return nil },

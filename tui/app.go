@@ -47,11 +47,18 @@ type App struct {
 	// sent holds what was asked of the daemon and not answered yet, by the
 	// sandbox's id: one thing at a time for each.
 	sent map[string]string
+	// works is all that is under way, history what happened so far.
+	works   []*work
+	history *history
 	// want is the id of a sandbox to select as soon as it is there.
 	want string
-	// made counts create dialogs, joins counts attaches: an answer carries
-	// the number of its question, and a late one is recognised.
-	made   int
+	// form is the create form that is open or at work, or was refused after
+	// the person had left it; nil when there is none.
+	form *createForm
+	// last is the profile that a sandbox was made from last.
+	last string
+	// joins counts attaches: an answer carries the number of its question,
+	// and a late one is recognised.
 	joins  int
 	attach *attachment
 	left   departure
@@ -69,9 +76,10 @@ func New(ctx context.Context, o Options) (*App, error) {
 		o.Out = os.Stdout
 	}
 	a := &App{
-		ctx: ctx, opts: o, term: getenv(o.Environ, "TERM"), mirror: NewMirror(o.Backend), keys: &keyboard{File: o.In},
+		ctx: ctx, opts: o, term: getenv(o.Environ, "TERM"), mirror: NewMirror(o.Backend), history: newHistory(o.Clock), keys: &keyboard{File: o.In},
 		list: table.New(columns()), fixed: newFixedKeys(), sent: make(map[string]string), now: o.Clock(),
 	}
+	a.mirror.history = a.history
 	a.look = theme.Options{ASCII: o.ASCII, NoColor: getenv(o.Environ, "NO_COLOR") != ""}
 	a.theme = theme.New(a.look)
 	var err error
@@ -107,7 +115,7 @@ func (a *App) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.KeyPressMsg:
 		return a, a.key(msg)
 	case tea.PasteMsg:
-		a.paste(msg.Content)
+		return a, a.paste(msg.Content)
 	case tea.MouseMsg:
 		return a, a.mouse(msg)
 	case tickMsg:
@@ -117,12 +125,8 @@ func (a *App) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case mirrorMsg:
 		a.take(msg.snap)
 		return a, a.listen(msg.at)
-	case doneMsg:
-		a.answered(msg)
-	case profilesMsg:
-		a.profilesCame(msg)
-	case createdMsg:
-		a.created(msg)
+	case reply:
+		return a, msg.deliver(a)
 	case joinedMsg:
 		return a, a.joined(msg)
 	case handoverMsg:
@@ -131,6 +135,11 @@ func (a *App) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return a, a.detached(msg)
 	}
 	return a, nil
+}
+
+// reply is a message that knows what is to become of it.
+type reply interface {
+	deliver(a *App) tea.Cmd
 }
 
 func (a *App) restyle(change func(*theme.Options)) {

@@ -69,9 +69,7 @@ func TestOneThingAtATimeForEachSandbox(t *testing.T) {
 	m.see("stop fix-auth…")
 	m.key("s", "r", "D")
 	m.see("delete: the daemon has not answered stop yet")
-	require.Len(t, m.cmds, 1)
 	m.key("j", "s") // another one may be told
-	require.Len(t, m.cmds, 2)
 	m.run()
 	require.Equal(t, []string{"stop a1", "start a4"}, m.fake.Calls())
 	m.key("k", "s")
@@ -125,97 +123,6 @@ func TestErrorStaysUntilDismissed(t *testing.T) {
 	m.gone("it hangs")
 	m.key("esc") // and never leaves the program
 	require.Empty(t, m.fake.Calls())
-}
-
-func TestSelectionFollowsWhatWasMade(t *testing.T) {
-	m := newModel(t, 80, 24, fleet(noon())...)
-	m.key("n")
-	m.typed("zz")
-	m.run()
-	m.see("free")
-	m.key("down", "down", "up", "enter")
-	m.see("creating…")
-	m.key("x", "backspace", "down") // nothing changes under way
-	m.see("$ cove create -p python -n zz")
-	m.run()
-	m.gone("New sandbox")
-	m.see("> zz")
-	m.see("created zz")
-	require.Equal(t, []string{"create zz python"}, m.fake.Calls())
-}
-
-func TestCreateLeftToTheDaemon(t *testing.T) {
-	m := newModel(t, 80, 24, fleet(noon())...)
-	m.key("n")
-	m.run()
-	m.key("enter", "esc")
-	m.gone("New sandbox")
-	m.run()
-	m.see("created quiet-otter-1")
-	m.see("> fix-auth") // the person has gone on
-	m.fake.RefuseCreate = func(string) error { return errors.New("the disk is full") }
-	m.key("n")
-	m.run()
-	m.key("enter", "esc")
-	m.run()
-	m.see("✗ cove create -p shell: the disk is full")
-}
-
-func TestCreateRefusedKeepsWhatWasTyped(t *testing.T) {
-	m := newModel(t, 80, 24, fleet(noon())...)
-	m.fake.RefuseCreate = func(string) error { return errors.New("the disk is full") }
-	m.key("n")
-	m.typed("new-1")
-	m.run()
-	m.key("enter")
-	m.run()
-	m.see("the disk is full")
-	m.see("Name  new-1")
-	m.key("backspace")
-	m.typed("2")
-	m.gone("the disk is full")
-	m.fake.RefuseCreate = nil
-	m.key("enter")
-	m.run()
-	m.see("> new-2")
-}
-
-func TestCreateNeedsAProfileWithoutMistakes(t *testing.T) {
-	m := newModel(t, 80, 24)
-	m.key("n")
-	m.see("reading the profiles")
-	m.key("enter") // too early
-	m.run()
-	m.key("pgdown")
-	m.see("this profile has a mistake")
-	m.key("enter")
-	m.run()
-	require.Empty(t, m.fake.Calls())
-	m.send(profilesMsg{gen: m.app.made, err: errors.New("profiles: permission denied")})
-	m.see("profiles: permission denied")
-	m.key("x")
-	m.see("profiles: permission denied")
-	m.key("enter")
-	m.run()
-	require.Empty(t, m.fake.Calls())
-	m.send(profilesMsg{gen: m.app.made})
-	m.see("there is no profile")
-	m.key("esc")
-	m.send(profilesMsg{gen: m.app.made}) // too late
-	m.gone("New sandbox")
-}
-
-func TestPasteGoesIntoTheName(t *testing.T) {
-	m := newModel(t, 80, 24)
-	m.send(tea.PasteMsg{Content: "D"}) // the list has no use for it
-	m.key("n")
-	m.run()
-	m.send(tea.PasteMsg{Content: "pasted-\x1b[31mname\r\n"})
-	m.see("Name  pasted-name")
-	m.key("home", "x", "end", "y", "ctrl+w")
-	m.see("$ cove create -p shell -n xpasted-")
-	m.key("ctrl+u")
-	m.see("empty: cove makes one up")
 }
 
 func TestStaleListRefusesOrders(t *testing.T) {
@@ -337,13 +244,6 @@ func TestMouseOnTheModel(t *testing.T) {
 	m.send(tea.MouseClickMsg{X: x, Y: y, Button: tea.MouseLeft})
 	m.run()
 	require.Equal(t, []string{"delete c0003"}, m.fake.Calls())
-	m.key("n")
-	m.run()
-	_, y = m.screen().Line("node  ")
-	m.send(tea.MouseClickMsg{X: 20, Y: y, Button: tea.MouseLeft})
-	m.see("$ cove create -p node")
-	m.send(tea.MouseWheelMsg{Button: tea.MouseWheelDown})
-	m.see("$ cove create -p untrusted")
 }
 
 func TestColoursOfTheTerminal(t *testing.T) {

@@ -118,7 +118,7 @@ func (a *App) joined(msg joinedMsg) tea.Cmd {
 	}
 	if msg.err != nil {
 		a.attach = nil
-		a.notice.fail("attach "+at.name, msg.err)
+		a.fail("attach "+at.name, cli("attach", at.name), msg.err)
 		return nil
 	}
 	a.keys.divert()
@@ -219,9 +219,9 @@ func (a *App) detached(msg detachedMsg) tea.Cmd {
 	}
 	switch {
 	case msg.err != nil:
-		a.notice.fail("attach "+at.name, msg.err)
+		a.fail("attach "+at.name, cli("attach", at.name), msg.err)
 	case msg.res.How == attach.Lost:
-		a.notice.fail("attach", errorLine(msg.res.Line(at.name)))
+		a.fail("attach", cli("attach", at.name), errorLine(msg.res.Line(at.name)))
 	default:
 		a.notice.say(a.now, msg.res.Line(at.name))
 	}

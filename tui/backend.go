@@ -43,16 +43,44 @@ type Backend interface {
 type Profile struct {
 	Name        string
 	Description string
+	// Source is where it comes from, in words: a path, or "built-in".
+	Source string
 	// Err says why it cannot be used; it is shown in its place.
 	Err error
 }
 
-// Profiles is where profiles come from. Both functions read files and are
-// called from commands.
+// Flag is a flag of "cove create" with all the values it is given. A switch
+// has the value "true" or "false".
+type Flag struct {
+	Name   string
+	Values []string
+}
+
+// Profiles is where profiles come from. All of its functions read files and
+// are called from commands. Errors and problems are shown as they come.
 type Profiles struct {
 	// List returns the profiles in the order in which they are offered; the
 	// first one is chosen until the person chooses.
 	List func(ctx context.Context) ([]Profile, error)
-	// Resolve turns a profile's name into what the daemon is given.
-	Resolve func(ctx context.Context, name string) (config.Spec, error)
+	// Resolve turns a profile's name and flags over it into what the daemon
+	// is given, as the command line does.
+	Resolve func(ctx context.Context, name string, flags []Flag) (config.Spec, error)
+	// Preview tells what a profile and flags over it come to. The error is
+	// about the profile itself.
+	Preview func(ctx context.Context, name string, flags []Flag) (Preview, error)
+	// Dirs completes the path of a directory as the caller: it returns what
+	// to add to what was typed, "" when there is nothing to add.
+	Dirs func(ctx context.Context, typed string) string
+}
+
+// Preview is what a profile and flags over it come to.
+type Preview struct {
+	// Base is the profile's own, without flags.
+	Base config.Spec
+	// Problems are all that is wrong with the two together, as Check tells
+	// it, and with the directories that it mounts.
+	Problems []config.Problem
+	// Missing are the variables that it takes from the environment and that
+	// are not set there.
+	Missing []string
 }

@@ -35,15 +35,17 @@ func FuzzApp(f *testing.F) {
 }
 
 // keys of the fuzz test: those that mean something, more often than others.
-const fuzzKeys = "n n s r D e ? q k j g G y x 1 - ] 日"
+const fuzzKeys = "n n N s r D e a / ? q k j g G y x 1 - ] : 日"
 
 var errLong = errors.New(strings.Repeat("a long error of 日本 with \x1b[31mcolour\x07 and\nlines ", 20))
 
 func (m *model) step(r *rand.Rand) {
 	keys := append(strings.Fields(fuzzKeys), "enter", "esc", "tab", "up", "down", "left", "right", "home", "end", "pgup", "pgdown",
-		"backspace", "delete", "ctrl+]", "ctrl+z", "ctrl+w", "ctrl+u", "ctrl+d")
+		"backspace", "delete", "shift+tab", "ctrl+y", "ctrl+o", "ctrl+]", "ctrl+z", "ctrl+w", "ctrl+u", "ctrl+d")
 	states := lifecycle.States()
-	switch r.IntN(14) {
+	switch r.IntN(15) {
+	case 13:
+		m.run()
 	default:
 		m.key(keys[r.IntN(len(keys))])
 	case 1:
@@ -88,7 +90,9 @@ func (m *model) step(r *rand.Rand) {
 		case 0:
 			m.send(doneMsg{id: "a1", name: "fix-auth", verb: "stop", err: errLong})
 		case 1:
-			m.send(createdMsg{gen: m.app.made, name: "x", err: errLong})
+			if f := m.app.form; f != nil && f.busy != nil {
+				m.send(createdMsg{form: m.app.form, work: &work{verb: "create", what: "x"}, profile: "shell", err: errLong})
+			}
 		case 2:
 			m.send(joinedMsg{gen: m.app.joins, err: errLong})
 		case 3:
@@ -99,7 +103,10 @@ func (m *model) step(r *rand.Rand) {
 		if r.IntN(3) == 0 {
 			ps, err = nil, errLong
 		}
-		m.send(profilesMsg{gen: m.app.made, profiles: ps, err: err})
+		if m.app.form == nil {
+			return
+		}
+		m.send(profilesMsg{form: m.app.form, profiles: ps, err: err})
 	}
 }
 

@@ -49,14 +49,15 @@ func (a *App) always(k tea.KeyPressMsg) tea.Cmd {
 }
 
 // paste handles pasted text: the list has no use for it.
-func (a *App) paste(s string) {
+func (a *App) paste(s string) tea.Cmd {
 	if a.attach != nil {
 		a.attach.typed = append(a.attach.typed, s...)
-		return
+		return nil
 	}
 	if d := a.dialogs.Top(); d != nil && !a.small() {
-		d.Paste(s)
+		return d.Paste(s)
 	}
+	return nil
 }
 
 // wheelStep is how many lines one notch of the wheel moves.
@@ -87,7 +88,7 @@ func (a *App) mouse(msg tea.MouseMsg) tea.Cmd {
 			return nil
 		}
 		if s, ok := a.dialogs.Top().(dialog.Scroller); ok {
-			s.Scroll(n)
+			return s.Scroll(n)
 		} else if a.dialogs.Top() == nil {
 			a.list.Scroll(n)
 		}

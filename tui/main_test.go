@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"cove/config"
@@ -65,20 +67,69 @@ func (panicking) Attach(context.Context, string, api.AttachRequest) (io.ReadWrit
 	panic("on purpose")
 }
 
-// profiles are those of the tests, one of them broken.
+// profiles are those of the tests, one of them broken. Flags go over them as
+// they do with the real ones.
 func profiles() Profiles {
+	all := []Profile{
+		{Name: "shell", Description: "A shell on this machine's own system", Source: "built-in"},
+		{Name: "python", Description: "Python on this machine's own toolchain", Source: "built-in"},
+		{Name: "node", Description: "Node.js", Source: "/etc/cove/profiles/node.toml"},
+		{Name: "untrusted", Description: "Small limits, no network, deleted when it stops", Source: "built-in"},
+		{Name: "agent", Description: "An agent with its project and its key", Source: ".cove/agent.toml"},
+		{Name: "mine", Err: errors.New(`mine.toml:3: unknown key "memroy", do you mean "memory"?`)},
+	}
+	texts := fstest.MapFS{
+		"untrusted.toml": {Data: []byte("[resources]\ncpu = 1.0\nmemory = \"512MiB\"\npids = 256\n[network]\nblock_all = true\n[automation]\nauto_delete = \"0\"\n")},
+		"agent.toml":     {Data: []byte("[env]\nAGENT_KEY = { from = \"env\" }\nMODE = \"quick\"\n[[mounts]]\nsource = \"/src/app\"\ntarget = \"/workspace\"\nmode = \"rw\"\n")},
+	}
+	for _, name := range []string{"shell", "python", "node"} {
+		texts[name+".toml"] = &fstest.MapFile{Data: []byte("[network]\nblock_all = true\n")}
+	}
+	from := &config.Profiles{Dir: "/src", BuiltIn: texts}
+	resolve := func(name string, flags []Flag) (*config.Profile, error) {
+		p, err := from.Resolve(name)
+		for _, f := range flags {
+			if err == nil {
+				err = p.Override(f.Name, f.Values...)
+			}
+		}
+		return p, err
+	}
 	return Profiles{
-		List: func(context.Context) ([]Profile, error) {
-			return []Profile{
-				{Name: "shell", Description: "A shell on this machine's own system"},
-				{Name: "python", Description: "Python on this machine's own toolchain"},
-				{Name: "node", Description: "Node.js"},
-				{Name: "untrusted", Description: "Small limits, no network, deleted when it stops"},
-				{Name: "mine", Err: errors.New(`mine.toml:3: unknown key "memroy", do you mean "memory"?`)},
-			}, nil
+		List: func(context.Context) ([]Profile, error) { return all, nil },
+		Resolve: func(_ context.Context, name string, flags []Flag) (config.Spec, error) {
+			p, err := resolve(name, flags)
+			if err != nil {
+				return config.Spec{}, err
+			}
+			return p.Spec, nil
 		},
-		Resolve: func(_ context.Context, name string) (config.Spec, error) {
-			return config.Spec{Profile: name, Image: "host"}, nil
+		Preview: func(_ context.Context, name string, flags []Flag) (Preview, error) {
+			base, err := resolve(name, nil)
+			if err != nil {
+				return Preview{}, err
+			}
+			out := Preview{Base: base.Spec}
+			p, err := resolve(name, flags)
+			var wrong *config.ProfileError
+			if errors.As(err, &wrong) {
+				out.Problems = wrong.Problems
+				return out, nil
+			}
+			out.Problems = p.Spec.Validate()
+			for i, m := range p.Spec.Mounts {
+				if !strings.HasPrefix(m.Source, "/src") {
+					out.Problems = append(out.Problems, config.Problem{Key: fmt.Sprintf("mounts[%d].source", i), Message: "there is no directory " + m.Source})
+				}
+			}
+			_, out.Missing = p.Spec.Secrets(func(string) (string, bool) { return "", false })
+			return out, nil
+		},
+		Dirs: func(_ context.Context, typed string) string {
+			if rest, ok := strings.CutPrefix("/src/app/", typed); ok {
+				return rest
+			}
+			return ""
 		},
 	}
 }

@@ -44,6 +44,7 @@ type Snapshot struct {
 type Mirror struct {
 	backend Backend
 	changed chan struct{}
+	history *history // nil where nobody wants to know
 
 	mu     sync.Mutex
 	boxes  map[string]api.Sandbox
@@ -125,21 +126,33 @@ func (m *Mirror) take(e api.Event) {
 		return // alive, but it has not told anything yet
 	}
 	changed := m.snap.Link != Live
+	if m.snap.Link == Down {
+		m.history.link(nil)
+	}
 	m.snap.Link, m.snap.Err, m.snap.Tries = Live, nil, 0
 	switch e.Type {
 	case api.EventSnapshot:
-		clear(m.boxes)
+		before := m.boxes
+		m.boxes = make(map[string]api.Sandbox, len(e.Sandboxes))
 		for _, b := range e.Sandboxes {
 			m.boxes[b.ID] = cleaned(b)
+		}
+		if m.snap.Known {
+			m.history.compared(before, m.boxes)
 		}
 		m.snap.Known, m.cursor, changed = true, e.Cursor, true
 	case api.EventSandbox:
 		if e.Sandbox != nil {
+			old, known := m.boxes[e.Sandbox.ID]
 			m.boxes[e.Sandbox.ID] = cleaned(*e.Sandbox)
+			m.history.sandbox(e.Time, old, known, m.boxes[e.Sandbox.ID])
 		}
 		m.cursor, changed = e.Cursor, true
 	case api.EventRemoved:
 		if e.Sandbox != nil {
+			if old, known := m.boxes[e.Sandbox.ID]; known {
+				m.history.removed(e.Time, old)
+			}
 			delete(m.boxes, e.Sandbox.ID)
 		}
 		m.cursor, changed = e.Cursor, true
@@ -153,6 +166,9 @@ func (m *Mirror) take(e api.Event) {
 
 func (m *Mirror) down(err error) {
 	m.mu.Lock()
+	if m.snap.Link == Live {
+		m.history.link(err)
+	}
 	m.snap.Link, m.snap.Err = Down, err
 	m.snap.Tries++
 	m.mu.Unlock()

@@ -95,6 +95,26 @@ func (m *model) run() {
 	m.sync()
 }
 
+// runUntil runs commands until ok holds.
+func (m *model) runUntil(ok func() bool) {
+	m.t.Helper()
+	for !ok() {
+		if len(m.cmds) == 0 {
+			m.t.Fatal("nothing is under way anymore")
+		}
+		cmd := m.cmds[0]
+		m.cmds = m.cmds[1:]
+		switch msg := cmd().(type) {
+		case tea.BatchMsg:
+			m.cmds = append(m.cmds, msg...)
+		case nil:
+		default:
+			m.send(msg)
+		}
+		m.sync()
+	}
+}
+
 // key presses keys: their names, or single letters.
 func (m *model) key(names ...string) {
 	special := map[string]rune{"enter": tea.KeyEnter, "esc": tea.KeyEscape, "tab": tea.KeyTab, "up": tea.KeyUp, "down": tea.KeyDown,
@@ -103,6 +123,8 @@ func (m *model) key(names ...string) {
 	for _, n := range names {
 		k := tea.KeyPressMsg{}
 		rest, ctrl := strings.CutPrefix(n, "ctrl+")
+		rest, alt := strings.CutPrefix(rest, "alt+")
+		rest, shift := strings.CutPrefix(rest, "shift+")
 		switch code, ok := special[rest]; {
 		case ok:
 			k.Code = code
@@ -113,6 +135,12 @@ func (m *model) key(names ...string) {
 		}
 		if ctrl {
 			k.Mod = tea.ModCtrl
+		}
+		if alt {
+			k.Mod = tea.ModAlt
+		}
+		if shift {
+			k.Mod = tea.ModShift
 		}
 		m.send(k)
 	}
@@ -199,16 +227,19 @@ func views() map[string]func(*testing.T, int, int) *model {
 		}
 	}
 	return map[string]func(*testing.T, int, int) *model{
-		"list":   with(func(m *model) { m.key("down") }),
-		"crowd":  func(t *testing.T, w, h int) *model { return newModel(t, w, h, crowd(noon(), 1000)...) },
-		"empty":  func(t *testing.T, w, h int) *model { return newModel(t, w, h) },
-		"create": with(func(m *model) { m.key("n"); m.run(); m.typed("fix-auth-2") }),
+		"list":    with(func(m *model) { m.key("down") }),
+		"crowd":   func(t *testing.T, w, h int) *model { return newModel(t, w, h, crowd(noon(), 1000)...) },
+		"empty":   func(t *testing.T, w, h int) *model { return newModel(t, w, h) },
+		"create":  with(func(m *model) { m.key("n"); m.run() }),
+		"filled":  with(fillForm),
+		"history": with(func(m *model) { m.key("s"); m.run(); m.key("a") }),
 		"refused": with(func(m *model) {
 			m.fake.RefuseCreate = func(string) error {
 				return &api.Error{Code: api.CodeExhausted, Message: "there is no space left on the disk of /var/lib/cove", Hint: "cove rm what you do not need"}
 			}
 			m.key("n")
 			m.run()
+			m.key("tab")
 			m.typed("x1")
 			m.key("enter")
 			m.run()

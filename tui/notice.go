@@ -1,8 +1,10 @@
 package tui
 
 import (
+	"errors"
 	"time"
 
+	"cove/runtime/api"
 	"cove/tui/text"
 	"cove/tui/theme"
 )
@@ -23,10 +25,30 @@ const stay = 6 * time.Second
 // say shows news.
 func (n *notice) say(now time.Time, s string) { n.news, n.until = text.Clean(s), now.Add(stay) }
 
-// fail shows an error, over any news.
-func (n *notice) fail(what string, err error) {
-	n.whole = text.CleanLines(what + ": " + err.Error())
-	n.fault, n.news = text.Clean(n.whole), ""
+// fail shows an error, over any news. command is what failed on the command
+// line, "" where it has nothing like it.
+func (n *notice) fail(what, command string, err error) {
+	n.whole = whole(what, command, err)
+	n.fault, n.news = text.Clean(what+": "+err.Error()), ""
+}
+
+// whole is an error in full: what failed and why with what can be done, and
+// what to type to try again.
+func whole(what, command string, err error) string {
+	s := what + ": " + err.Error()
+	var answer *api.Error
+	if errors.As(err, &answer) {
+		for _, p := range answer.Problems {
+			s += "\n  " + p.String()
+		}
+		if answer.Op != "" {
+			s += "\nunder way: " + string(answer.Op)
+		}
+	}
+	if command != "" {
+		s += "\n\n$ " + command
+	}
+	return text.CleanLines(s)
 }
 
 // dismiss removes what is shown.

@@ -3,6 +3,8 @@ package tui
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -10,15 +12,88 @@ import (
 	"cove/runtime/api"
 	"cove/tui/action"
 	"cove/tui/dialog"
+	"cove/tui/text"
 )
 
 // patience is how long one operation of the daemon may take: as long as an
 // image can take to be pulled.
 const patience = 15 * time.Minute
 
+// work is something that was asked of the daemon and not answered yet.
+type work struct {
+	verb, what string // "stop", "fix-auth"
+	name       string // the sandbox's, of a create that names it
+	cli        string // the same on the command line
+	since      time.Time
+}
+
+// elapsed is how long it has been under way, in words that follow it; nothing
+// for less than a second.
+func (w *work) elapsed(now time.Time) string {
+	if d := now.Sub(w.since); d >= time.Second {
+		return " " + text.Age(d)
+	}
+	return ""
+}
+
+// workDelay is how long something is under way before it is shown: what is
+// done at once needs no word.
+const workDelay = 300 * time.Millisecond
+
+// workMsg makes the screen look again at what is under way.
+type workMsg struct{}
+
+func (workMsg) deliver(*App) tea.Cmd { return nil }
+
+// begin notes that something is under way. The command brings it to the screen
+// when it takes long enough to be worth a word.
+func (a *App) begin(verb, what, cli string) (*work, tea.Cmd) {
+	w := &work{verb: verb, what: what, cli: cli, since: a.now}
+	a.works = append(a.works, w)
+	return w, func() tea.Msg {
+		if !a.pause(workDelay) {
+			return nil
+		}
+		return workMsg{}
+	}
+}
+
+// end notes how it ended. A failure that is shown elsewhere is quiet.
+func (a *App) end(w *work, err error, quiet bool) {
+	a.works = slices.DeleteFunc(a.works, func(o *work) bool { return o == w })
+	a.history.did(w, a.now, err)
+	if err != nil && !quiet {
+		a.notice.fail(w.verb+" "+w.what, w.cli, err)
+	}
+}
+
+// fail notes a failure of something that never got under way.
+func (a *App) fail(what, command string, err error) {
+	a.history.did(&work{verb: what, cli: command, since: a.now}, a.now, err)
+	a.notice.fail(what, command, err)
+}
+
+// working says what is under way, in a few words: "" when nothing takes long.
+func (a *App) working() string {
+	var slow []*work
+	for _, w := range a.works {
+		if a.now.Sub(w.since) >= workDelay {
+			slow = append(slow, w)
+		}
+	}
+	switch len(slow) {
+	case 0:
+		return ""
+	case 1:
+		return slow[0].verb + " " + text.Clean(slow[0].what) + a.theme.Glyphs.Ellipsis + slow[0].elapsed(a.now)
+	}
+	return fmt.Sprintf("%d under way%s%s", len(slow), a.theme.Glyphs.Ellipsis, slow[0].elapsed(a.now))
+}
+
 // doneMsg is the daemon's answer to an operation.
 type doneMsg struct {
 	id, name, verb string
+	work           *work
 	err            error
 }
 
@@ -26,12 +101,13 @@ type doneMsg struct {
 func (a *App) ask(verb string, box *api.Sandbox, do func(context.Context, string) error) tea.Cmd {
 	id, name := box.ID, box.Name
 	a.sent[id] = verb
+	w, shown := a.begin(verb, name, cli(verb, name))
 	a.notice.say(a.now, verb+" "+name+a.theme.Glyphs.Ellipsis)
-	return func() tea.Msg {
+	return tea.Batch(shown, func() tea.Msg {
 		ctx, cancel := context.WithTimeout(a.ctx, patience)
 		defer cancel()
-		return doneMsg{id: id, name: name, verb: verb, err: do(ctx, id)}
-	}
+		return doneMsg{id: id, name: name, verb: verb, work: w, err: do(ctx, id)}
+	})
 }
 
 // past is what a verb becomes when it is done.
@@ -53,13 +129,17 @@ func cli(verb, name string) string {
 	return "cove " + verb + " " + action.Quote(name)
 }
 
-func (a *App) answered(msg doneMsg) {
+func (msg doneMsg) deliver(a *App) tea.Cmd {
 	delete(a.sent, msg.id)
-	if msg.err != nil {
-		a.notice.fail(msg.verb+" "+msg.name, msg.err)
-		return
+	w := msg.work
+	if w == nil {
+		w = &work{verb: msg.verb, what: msg.name, cli: cli(msg.verb, msg.name), since: a.now}
 	}
-	a.notice.say(a.now, fmt.Sprintf("%s %s   $ %s", past(msg.verb), msg.name, cli(msg.verb, msg.name)))
+	a.end(w, msg.err, false)
+	if msg.err == nil {
+		a.notice.say(a.now, fmt.Sprintf("%s %s   $ %s", past(msg.verb), msg.name, w.cli))
+	}
+	return nil
 }
 
 // askDelete asks the person first.
@@ -85,6 +165,16 @@ func (a *App) askDelete(box *api.Sandbox) tea.Cmd {
 }
 
 // showError opens the whole of the error in the notice.
-func (a *App) showError() {
-	a.dialogs.Open(dialog.NewMessage("error", "Error", a.notice.whole))
+func (a *App) showError() { a.showText("Error", a.notice.whole) }
+
+// showText opens a text that can be scrolled and copied.
+func (a *App) showText(title, body string) {
+	a.dialogs.Open(dialog.NewMessage(strings.ToLower(title), title, body).Copies(func(s string) tea.Cmd { return a.copy("it", s) }))
+}
+
+// copy puts s into the clipboard of the person's terminal (OSC 52), and says
+// so. Terminals do not say whether they have done it.
+func (a *App) copy(what, s string) tea.Cmd {
+	a.notice.say(a.now, fmt.Sprintf("copied %s (%d characters), where the terminal allows it", what, len([]rune(s))))
+	return tea.SetClipboard(s)
 }

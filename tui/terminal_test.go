@@ -187,21 +187,23 @@ func TestCreate(t *testing.T) {
 	require.True(t, s.Has("0 sandboxes"))
 	tt.Send("n")
 	tt.See("Python on this machine")
-	tt.Send("Bad")
+	tt.Send("\tBad")
 	tt.See("may only have a-z, 0-9 and hyphens")
 	tt.Send("\r") // nothing happens
 	tt.Send("\x15my-box")
 	tt.See("free")
-	tt.Send("\x1b[B")
+	tt.Send("\x1b[Z\x1b[B")
 	s = tt.See("$ cove create -p python -n my-box")
 	require.True(t, s.Cursor)
 	tt.Send("\r")
 	s = tt.See("> my-box")
-	require.True(t, s.Has("created my-box"))
-	require.False(t, s.Has("New sandbox"))
-	tt.Send("njust typing s and D\x15my-box")
+	tt.See("created my-box")
+	tt.Gone("New sandbox")
+	tt.Send("npyth\tjust typing s and D\x15my-box")
 	tt.See("the name is taken")
 	tt.Send("\x1b")
+	tt.See("Leave the form?")
+	tt.Send("y")
 	tt.Gone("New sandbox")
 	require.True(t, quit(t, tt).Has("calls: [create my-box python]"))
 }
@@ -349,10 +351,12 @@ func TestFirstFrameAndQuiet(t *testing.T) {
 		require.Equal(t, before, tt.Bytes(), "bytes written while nothing happened in %s", where)
 	}
 	silent("the list")
-	tt.Send("nbox") // the cursor of a line being typed is the terminal's own
+	tt.Send("n\tbox") // the cursor of a line being typed is the terminal's own
 	require.True(t, tt.See("-n box").Cursor)
 	silent("the dialog")
 	tt.Send("\x1b")
+	tt.See("Leave the form?")
+	tt.Send("y")
 	tt.Gone("New sandbox")
 	quit(t, tt)
 }

@@ -212,21 +212,31 @@ func (a *App) empty(h int) []string {
 }
 
 // status is the line below the list: what happened, or more of the selected
-// sandbox than its row has room for.
+// sandbox than its row has room for; at its right what is under way.
 func (a *App) status() string {
+	words := a.working()
+	if words == "" {
+		return a.statusIn(a.w)
+	}
+	words = text.Cut(a.theme.Glyphs.Passing+" "+words, a.w*2/3, a.theme.Glyphs.Ellipsis)
+	return a.statusIn(a.w-text.Width(words)-2) + " " + a.theme.Busy.Paint(words) + " "
+}
+
+// statusIn is the status without what is under way, in w cells.
+func (a *App) statusIn(w int) string {
 	th := &a.theme
 	if a.attach != nil {
-		return text.Fit(" attaching to "+a.attach.name+th.Glyphs.Ellipsis+"  esc gives up", a.w, th.Glyphs.Ellipsis)
+		return text.Fit(" attaching to "+a.attach.name+th.Glyphs.Ellipsis+"  esc gives up", w, th.Glyphs.Ellipsis)
 	}
-	if s := a.notice.line(th, a.w); s != "" {
+	if s := a.notice.line(th, w); s != "" {
 		return s
 	}
 	b := a.selected()
 	if b == nil {
-		return text.Spaces(a.w)
+		return text.Spaces(w)
 	}
 	words, style := about(b, th, a.now.Location())
-	return style.Paint(text.Fit(" "+words, a.w, th.Glyphs.Ellipsis))
+	return style.Paint(text.Fit(" "+words, w, th.Glyphs.Ellipsis))
 }
 
 // about says in one line what there is to say of a sandbox: why it is in the

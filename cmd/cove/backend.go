@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	"cove/config"
@@ -28,49 +27,13 @@ func (a *app) runTUI(ctx context.Context) error {
 	}
 	return tui.Run(ctx, tui.Options{
 		Backend:   backend{a},
-		Profiles:  tui.Profiles{List: profileChoice(profiles, settings.DefaultProfile), Resolve: resolveProfile(profiles)},
+		Profiles:  profileSource(profiles, settings.DefaultProfile),
 		ValidName: config.ValidName,
 		In:        a.stdin,
 		Out:       a.stdout,
 		Environ:   os.Environ(),
 		ASCII:     settings.UI.Glyphs == config.GlyphsASCII,
 	})
-}
-
-// profileChoice lists the profiles that can be asked for by name, the default
-// one first.
-func profileChoice(profiles *config.Profiles, first string) func(context.Context) ([]tui.Profile, error) {
-	return func(context.Context) ([]tui.Profile, error) {
-		entries, err := profiles.List()
-		entries = slices.DeleteFunc(entries, func(e config.Entry) bool { return e.Shadowed })
-		if len(entries) == 0 && err != nil {
-			return nil, err
-		}
-		slices.SortStableFunc(entries, func(x, y config.Entry) int {
-			switch first {
-			case x.Name:
-				return -1
-			case y.Name:
-				return 1
-			}
-			return 0
-		})
-		list := make([]tui.Profile, 0, len(entries))
-		for _, e := range entries {
-			list = append(list, tui.Profile{Name: e.Name, Description: e.Description, Err: e.Err})
-		}
-		return list, nil
-	}
-}
-
-func resolveProfile(profiles *config.Profiles) func(context.Context, string) (config.Spec, error) {
-	return func(_ context.Context, name string) (config.Spec, error) {
-		p, err := profiles.Resolve(name)
-		if err != nil {
-			return config.Spec{}, err
-		}
-		return p.Spec, p.Check()
-	}
 }
 
 // backend is the daemon as the TUI sees it. Where it is down it is started, by

@@ -51,7 +51,7 @@ func (c *Confirm) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
 }
 
 // Paste implements [Dialog]: pasted text answers no question.
-func (c *Confirm) Paste(string) {}
+func (c *Confirm) Paste(string) tea.Cmd { return nil }
 
 // Click implements [Dialog].
 func (c *Confirm) Click(x, y int) (bool, tea.Cmd) {

@@ -20,7 +20,7 @@ type Dialog interface {
 	// Key handles a key. done closes the dialog; cmd may be nil.
 	Key(k tea.KeyPressMsg) (done bool, cmd tea.Cmd)
 	// Paste handles pasted text.
-	Paste(s string)
+	Paste(s string) tea.Cmd
 	// Click handles a click into the box, in cells from its corner.
 	Click(x, y int) (done bool, cmd tea.Cmd)
 	// Draw returns the content for a space of at most w by h cells.
@@ -76,6 +76,16 @@ func (s *Stack) Close(d Dialog) {
 			return
 		}
 	}
+}
+
+// Has tells whether d is open.
+func (s *Stack) Has(d Dialog) bool {
+	for _, o := range s.open {
+		if o == d {
+			return true
+		}
+	}
+	return false
 }
 
 // Key gives the key to the top dialog and closes it when it is done.

@@ -130,3 +130,12 @@ func (in *Input) View(w int) (shown string, cursor int) {
 	}
 	return text.Cut(string(runes[from:]), w, ""), text.Width(string(runes[from:pos]))
 }
+
+// Set replaces the text, and puts the cursor at its end.
+func (in *Input) Set(s string) {
+	in.field.SetValue("")
+	in.Insert(s)
+}
+
+// AtEnd tells whether the cursor is behind the last rune.
+func (in *Input) AtEnd() bool { return in.field.Position() == len([]rune(in.field.Value())) }

@@ -37,11 +37,12 @@ type Fake struct {
 	subs   map[chan api.Event]struct{}
 	down   bool
 	log    []string
+	specs  map[string]config.Spec // of what was made, by name
 }
 
 // NewFake returns a daemon with the sandboxes.
 func NewFake(now func() time.Time, boxes ...api.Sandbox) *Fake {
-	f := &Fake{Now: now, boxes: make(map[string]api.Sandbox), rounds: make(map[string]int), subs: make(map[chan api.Event]struct{})}
+	f := &Fake{Now: now, boxes: make(map[string]api.Sandbox), rounds: make(map[string]int), subs: make(map[chan api.Event]struct{}), specs: make(map[string]config.Spec)}
 	for _, b := range boxes {
 		f.boxes[b.ID] = b
 	}
@@ -53,6 +54,13 @@ func (f *Fake) Calls() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.log)
+}
+
+// Spec is what the sandbox of the name was to be made of.
+func (f *Fake) Spec(name string) config.Spec {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.specs[name]
 }
 
 // SetDown ends all subscriptions and refuses new ones, or stops refusing.
@@ -155,6 +163,7 @@ func (f *Fake) Create(ctx context.Context, name string, spec config.Spec) (api.S
 			return api.Sandbox{}, &api.Error{Code: api.CodeExists, Message: "the name " + name + " is taken"}
 		}
 	}
+	f.specs[name] = spec
 	refuse := f.RefuseCreate
 	f.mu.Unlock()
 	if refuse != nil {

@@ -166,3 +166,7 @@ func AtLeast[V cmp.Ordered](t T, v, least V, args ...any) {
 		t.Fatalf("%s%v is less than %v", note(args), v, least)
 	}
 }
+
+// String is a value of which only the text is known, as Bubble Tea's own
+// messages are.
+func String(v any) string { return reflect.ValueOf(v).String() }

@@ -1,0 +1,137 @@
+package tui
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"cove/config"
+	"cove/tui/form"
+)
+
+// judge says beside every field how it stands: what can be seen at once, then
+// what the preview found, then what the daemon said.
+func (f *createForm) judge() {
+	for _, it := range f.fields.items() {
+		n := f.note(it.ID)
+		if n.Kind != form.Bad {
+			if p := f.found(it.ID); p.Text != "" {
+				n = p
+			}
+			if r := f.refusal[it.ID]; r.Text != "" {
+				n = r
+			}
+		}
+		f.form.Say(it.ID, n)
+	}
+}
+
+// found is what the preview says of a field.
+func (f *createForm) found(id string) form.Note {
+	if id == fieldEnv && len(f.preview.Missing) > 0 {
+		name := f.preview.Missing[0]
+		more := ""
+		if n := len(f.preview.Missing) - 1; n > 0 {
+			more = " (and " + strconv.Itoa(n) + " more)"
+		}
+		return form.Note{Kind: form.Bad, Text: name + " is not set in your environment" + more + ": type " + name + "=VALUE here"}
+	}
+	i := slices.IndexFunc(f.preview.Problems, func(p config.Problem) bool { return fieldOf(p) == id })
+	if i < 0 {
+		return form.Note{}
+	}
+	if id == fieldProfile && f.preview.Problems[i].Key != "" {
+		return form.Note{Kind: form.Bad, Text: f.preview.Problems[i].String()}
+	}
+	return problemNote(f.preview.Problems[i])
+}
+
+// note is what can be seen of a field without asking anybody.
+func (f *createForm) note(id string) form.Note {
+	bad := func(err error) form.Note {
+		if err == nil {
+			return form.Note{}
+		}
+		return form.Note{Kind: form.Bad, Text: err.Error()}
+	}
+	v := f.fields
+	switch id {
+	case fieldProfile:
+		if o, ok := v.profile.Chosen(); ok && o.Wrong != "" {
+			return form.Note{Kind: form.Bad, Text: "this profile has a mistake: " + o.Wrong}
+		} else if ok && o.From != "" {
+			return form.Note{Text: "from " + o.From}
+		}
+	case fieldName:
+		return f.nameNote(strings.TrimSpace(v.name.Value()))
+	case fieldImage:
+		return form.Note{Text: "host: this machine's own system"}
+	case fieldCPU:
+		if s := strings.TrimSpace(v.cpu.Value()); s != "" {
+			_, err := config.ParseCPU(s)
+			return bad(err)
+		}
+		return form.Note{Text: "cores; 0: no limit"}
+	case fieldMemory:
+		if s := strings.TrimSpace(v.memory.Value()); s != "" {
+			_, err := config.ParseSize(s)
+			return bad(err)
+		}
+		return form.Note{Text: "such as 512MiB; 0: no limit"}
+	case fieldPids:
+		if s := strings.TrimSpace(v.pids.Value()); s != "" {
+			_, err := config.ParsePids(s)
+			return bad(err)
+		}
+		return form.Note{Text: "0: no limit"}
+	case fieldMounts:
+		if len(v.mounts.Values()) == 0 && len(v.mounts.Base()) > 0 {
+			return form.Note{Kind: form.Bad, Text: "a profile's mounts can be replaced, not left out: choose another profile"}
+		}
+		return eachLine(v.mounts.Values(), func(s string) error { _, err := config.ParseMount(s); return err },
+			"ro: read only, rw: as it is, cow: this machine sees no change")
+	case fieldEnv:
+		return eachLine(v.env.Values(), func(s string) error { _, _, err := config.ParseEnv(s); return err }, f.envHelp())
+	case fieldLabels:
+		return eachLine(v.labels.Values(), func(s string) error { _, _, err := config.ParseLabel(s); return err }, "to find it by")
+	}
+	return form.Note{}
+}
+
+// envHelp names what the profile sets already.
+func (f *createForm) envHelp() string {
+	words := "KEY alone is taken from your environment at each start"
+	var names []string
+	for name := range f.fields.base.Env {
+		if name != "PATH" { // every one does
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		words += "; the profile sets " + strings.Join(names, ", ")
+	}
+	return words
+}
+
+func eachLine(lines []string, check func(string) error, help string) form.Note {
+	for _, l := range lines {
+		if err := check(l); err != nil {
+			return form.Note{Kind: form.Bad, Text: err.Error()}
+		}
+	}
+	return form.Note{Text: help}
+}
+
+func (f *createForm) nameNote(name string) form.Note {
+	if name == "" {
+		return form.Note{}
+	}
+	if err := f.app.opts.ValidName(name); err != nil {
+		return form.Note{Kind: form.Bad, Text: err.Error()}
+	}
+	if f.app.taken(name) && f.busy == nil {
+		return form.Note{Kind: form.Bad, Text: "the name is taken"}
+	}
+	return form.Note{Kind: form.Good, Text: "free"}
+}

@@ -166,6 +166,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Rootfs:   roots,
 		Runner:   &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
 		Cgroups:  groups,
+		Meters:   groups.Meters(),
 		Leases:   leases,
 		Bundler:  bundler{init: initPath, host: host},
 		Volumes:  volume.New(volume.Options{Namespaces: []*mount.Namespace{machine}}),

@@ -35,10 +35,13 @@ type Stats struct {
 	NetTx     int64   `json:"net_tx"`
 	NetRxRate float64 `json:"net_rx_rate"`
 	NetTxRate float64 `json:"net_tx_rate"`
-	// Active is when something was last seen to happen: a program run through
-	// the daemon, a terminal in use, processor time.
+	// Active is when something was last seen to happen: its start, a program
+	// run or a byte passed through the daemon, a hundredth of a core in use
+	// (which is seen only while somebody asks for statistics).
 	Active time.Time `json:"active,omitzero"`
-	// Missing names the fields, by their JSON names, that this host cannot tell.
+	// Missing names the fields, by their JSON names, that this host cannot
+	// tell, and the rates where the daemon had no sample to count from: the
+	// first of a sandbox.
 	Missing []string `json:"missing,omitempty"`
 }
 
@@ -62,7 +65,8 @@ func (c *Client) Stats(ctx context.Context) (StatsReport, error) {
 type StatsStream struct{ *lines[StatsReport] }
 
 // FollowStats opens the stream of samples, one every [StatsInterval], the first
-// at once. It goes on until ctx ends or Close is called. Codes: unavailable.
+// at once and, where that had no rates, the second soon after. A reader that is
+// slow misses lines. It goes on until ctx ends or Close is called. Codes: unavailable.
 // Stable.
 func (c *Client) FollowStats(ctx context.Context) (StatsStream, error) {
 	l, err := follow[StatsReport](ctx, c, "/stats", url.Values{"follow": {"1"}}, true)

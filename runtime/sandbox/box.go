@@ -25,6 +25,8 @@ type box struct {
 	gone   bool   // deleted: lookups no longer find it
 	ooms   uint64
 
+	active activity
+
 	watch *watch // ends when proc has ended
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"cove/config"
+	"cove/runtime/cgroup"
 	"cove/runtime/volume"
 )
 
@@ -53,6 +54,22 @@ type Cgroups interface {
 	Kill(ctx context.Context, id string) error
 	Remove(ctx context.Context, id string) error
 	List() ([]string, error)
+}
+
+// Meters reads what the control groups of sandboxes use.
+type Meters interface {
+	// Usage fails with fs.ErrNotExist when the sandbox has no group.
+	Usage(id string) (cgroup.Usage, error)
+	// Keep gives back what is held for sandboxes that keep does not name.
+	Keep(keep func(id string) bool)
+}
+
+// NetworkCounter counts what goes over the networks of sandboxes.
+type NetworkCounter interface {
+	// Bytes are those that the sandbox received and sent since its start; ok
+	// is false where it has no network. It is asked once a second for each
+	// sandbox, and must not wait for anything.
+	Bytes(id string) (rx, tx int64, ok bool)
 }
 
 // Leases hands out ranges of 65536 uids that no other instance uses.

@@ -30,6 +30,7 @@ func (m *Manager) Guest(_ context.Context, c Caller, ref string) (*Guest, error)
 	if lifecycle.Check(lifecycle.OpExec, i.State) != lifecycle.Allowed {
 		return nil, &ConflictError{Name: i.Name, Op: i.Op, State: i.State, Why: lifecycle.Why(lifecycle.OpExec, i.State)}
 	}
+	b.active.touch(m.now())
 	return &Guest{Info: i, Client: m.client(b.id), m: m, b: b}, nil
 }
 

@@ -39,6 +39,10 @@ type Options struct {
 	Leases  Leases
 	Bundler Bundler
 	Volumes Volumes
+	// Meters and NetworkCounter are for statistics; without them those lack
+	// what these tell.
+	Meters         Meters
+	NetworkCounter NetworkCounter
 
 	// Warnings are what this host lacks, in words, for the daemon's status.
 	Warnings []string
@@ -67,9 +71,10 @@ type Manager struct {
 	boxes map[string]*box   // by id
 	names map[string]string // name to id; reserved before the link is made
 
-	links *store.Names
-	bus   *bus
-	trash *trash
+	links   *store.Names
+	bus     *bus
+	trash   *trash
+	sampler *sampler
 }
 
 // Open finds out what became of every sandbox in the state directory and
@@ -108,6 +113,7 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	m.bus = newBus(journal)
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	m.trash = newTrash(m)
+	m.sampler = newSampler(m)
 	if err := m.reconcile(ctx); err != nil {
 		return nil, errors.Join(err, m.Close(ctx))
 	}
@@ -125,6 +131,7 @@ func (m *Manager) Close(ctx context.Context) error {
 		}
 	}
 	m.cancel(ErrUnavailable)
+	m.sampler.close()
 	for _, o := range m.underWay() {
 		<-o.done // they see the end of the Manager's context, and clean up in bounded time
 	}

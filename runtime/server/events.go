@@ -39,15 +39,20 @@ func (q *request) events() error {
 	if err != nil {
 		return err
 	}
-	q.w.Header().Set("Content-Type", "application/x-ndjson")
-	q.answered = http.StatusOK
-	q.w.WriteHeader(http.StatusOK)
+	q.startLines()
 	if !follow {
 		q.failure = q.sendKnown(sub)
 		return nil
 	}
 	q.failure = q.follow(ctx, sub)
 	return nil
+}
+
+// startLines begins an answer of JSON values, one a line, that goes on.
+func (q *request) startLines() {
+	q.w.Header().Set("Content-Type", "application/x-ndjson")
+	q.answered = http.StatusOK
+	q.w.WriteHeader(http.StatusOK)
 }
 
 func parseSince(values []string) (*sandbox.Cursor, error) {
@@ -132,20 +137,20 @@ func (q *request) ping() error {
 	return q.send(api.Event{Type: api.EventPing, Time: time.Now().UTC()})
 }
 
-// send sends one event, and waits for the client to take it when it is behind.
-func (q *request) send(e api.Event) error {
-	b, err := json.Marshal(e)
+// send sends one line, and waits for the client to take it when it is behind.
+func (q *request) send(v any) error {
+	b, err := json.Marshal(v)
 	if err != nil {
-		return fmt.Errorf("encode an event: %w", err)
+		return fmt.Errorf("encode a line: %w", err)
 	}
 	if err := q.rc.SetWriteDeadline(time.Now().Add(q.s.eventTimeout)); err != nil {
-		return fmt.Errorf("limit the time of an event: %w", err)
+		return fmt.Errorf("limit the time of a line: %w", err)
 	}
 	if _, err := q.w.Write(append(b, '\n')); err != nil {
-		return fmt.Errorf("send an event: %w", err)
+		return fmt.Errorf("send a line: %w", err)
 	}
 	if err := q.rc.Flush(); err != nil {
-		return fmt.Errorf("send an event: %w", err)
+		return fmt.Errorf("send a line: %w", err)
 	}
 	return nil
 }

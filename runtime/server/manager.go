@@ -21,6 +21,8 @@ type Manager interface {
 	Guest(ctx context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error)
 	Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error)
 	Subscribe(ctx context.Context, c sandbox.Caller, since *sandbox.Cursor) (*sandbox.Subscription, error)
+	Stats(ctx context.Context, c sandbox.Caller) (sandbox.StatsReport, error)
+	FollowStats(ctx context.Context, c sandbox.Caller) (<-chan sandbox.StatsReport, error)
 	Audit(ctx context.Context) ([]doctor.Leak, error)
 	Checks(ctx context.Context) []doctor.Check
 	Warnings() []string

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"cove/runtime/cgroup"
 	"cove/runtime/doctor"
 	"cove/runtime/guest"
 	"cove/runtime/lifecycle"
@@ -242,3 +243,36 @@ func (m *memory) with(err error) {
 }
 
 var errBoom = errors.New("boom")
+
+func (m *memory) Stats(_ context.Context, c sandbox.Caller) (sandbox.StatsReport, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return sandbox.StatsReport{}, m.err
+	}
+	r := sandbox.StatsReport{Time: time.Unix(7, 0).UTC()}
+	for _, i := range m.visible(c) {
+		if i.State.Running() {
+			r.Sandboxes = append(r.Sandboxes, sandbox.Stats{
+				ID: i.ID, Name: i.Name, Owner: i.Owner, CPU: 1.5, NetRx: 3, NetTx: 4, NetRxRate: 5, NetTxRate: 6, Active: time.Unix(6, 0).UTC(),
+				Usage: cgroup.Usage{
+					CPU: 2500 * time.Millisecond, CPULimit: 2, Memory: 10, MemoryPeak: 11, MemoryLimit: 12, Swap: 13, Pids: 14, PidsLimit: 15,
+				},
+			})
+		}
+	}
+	return r, nil
+}
+
+// FollowStats gives two samples, then waits for the end.
+func (m *memory) FollowStats(ctx context.Context, c sandbox.Caller) (<-chan sandbox.StatsReport, error) {
+	r, err := m.Stats(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	ch := make(chan sandbox.StatsReport, 2)
+	ch <- r
+	ch <- r
+	context.AfterFunc(ctx, func() { close(ch) })
+	return ch, nil
+}

@@ -44,6 +44,7 @@ func routes() []route {
 		{method: http.MethodPost, path: "/sandboxes/{ref}/exec", handle: (*request).exec},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/attach", handle: (*request).attach},
 		{method: http.MethodGet, path: "/events", handle: (*request).events},
+		{method: http.MethodGet, path: "/stats", handle: (*request).stats},
 		{method: http.MethodGet, path: "/checks", handle: (*request).checks},
 		{method: http.MethodGet, path: "/leaks", handle: (*request).leaks},
 	}

@@ -35,6 +35,7 @@ var surface = []struct {
 	{path: "/v1/sandboxes/%ref%/exec", allow: "POST", method: "POST", body: `{"argv":["exit","0"]}`, header: upgrade(), status: 101},
 	{path: "/v1/sandboxes/%ref%/attach", allow: "POST", method: "POST", body: `{"cols":80,"rows":24}`, header: upgrade(), status: 101},
 	{path: "/v1/events?follow=0", allow: "GET", method: "GET", status: 200},
+	{path: "/v1/stats", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/checks", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/leaks", allow: "GET", method: "GET", status: 200, root: true},
 }

@@ -93,6 +93,7 @@ func (q *request) stream(r guest.Request) error {
 		_ = inside.Close()
 		return err
 	}
+	client.touch = g.Touch
 	_, q.failure = guest.Relay(q.s.under.streams, client, inside, g.Finish)
 	return nil
 }
@@ -116,13 +117,21 @@ func (q *request) upgrade() (*upgraded, error) {
 // first frame, which follows at once: one packet, and one wake-up of the client.
 type upgraded struct {
 	net.Conn
-	r    io.Reader
-	head []byte // not sent yet
+	r     io.Reader
+	head  []byte // not sent yet
+	touch func() // something went through
 }
 
-func (u *upgraded) Read(p []byte) (int, error) { return u.r.Read(p) }
+func (u *upgraded) Read(p []byte) (int, error) {
+	n, err := u.r.Read(p)
+	if n > 0 {
+		u.touch()
+	}
+	return n, err
+}
 
 func (u *upgraded) Write(p []byte) (int, error) {
+	u.touch()
 	if u.head == nil {
 		return u.Conn.Write(p)
 	}

@@ -1,0 +1,281 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cove/runtime/cgroup"
+	"cove/runtime/lifecycle"
+)
+
+// gauges are meters whose groups use what a test says.
+type gauges struct {
+	mu    sync.Mutex
+	used  map[string]cgroup.Usage
+	err   map[string]error
+	open  map[string]bool
+	reads int
+}
+
+func (g *gauges) Usage(id string) (cgroup.Usage, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.reads++
+	if err := g.err[id]; err != nil {
+		return cgroup.Usage{}, err
+	}
+	g.open[id] = true
+	return g.used[id], nil
+}
+
+func (g *gauges) Keep(keep func(string) bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for id := range g.open {
+		if !keep(id) {
+			delete(g.open, id)
+		}
+	}
+}
+
+func (g *gauges) use(id string, cpu time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.used[id] = cgroup.Usage{CPU: cpu, Memory: 1 << 20, Pids: 2}
+}
+
+func (g *gauges) held() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.open)
+}
+
+func (g *gauges) taken() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.reads
+}
+
+// traffic is a network counter, for each sandbox the same.
+type traffic struct{ rx, tx atomic.Int64 }
+
+func (n *traffic) Bytes(string) (rx, tx int64, ok bool) {
+	return n.rx.Load(), n.tx.Load(), n.rx.Load() > 0
+}
+
+// sampled is a Manager that has nothing but boxes to take samples of.
+func sampled(t *testing.T) (*Manager, *gauges, context.CancelFunc) {
+	t.Helper()
+	g := &gauges{used: map[string]cgroup.Usage{}, err: map[string]error{}, open: map[string]bool{}}
+	m := &Manager{boxes: map[string]*box{}, now: time.Now, opt: Options{Meters: g}}
+	m.log = slog.New(slog.DiscardHandler)
+	var cancel context.CancelCauseFunc
+	m.ctx, m.cancel = context.WithCancelCause(context.Background())
+	cancel = m.cancel
+	m.sampler = newSampler(m)
+	return m, g, func() {
+		cancel(ErrUnavailable)
+		m.sampler.close()
+		m.wg.Wait()
+	}
+}
+
+func (m *Manager) addBox(id, name string, owner int, s lifecycle.State) *box {
+	b := &box{id: id, state: s, rec: record{ID: id, Name: name, Owner: owner}, run: &running{Started: m.now().UTC()}}
+	m.boxes[id] = b
+	return b
+}
+
+func names(r StatsReport) []string {
+	var names []string
+	for _, s := range r.Sandboxes {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+func TestFollowStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, g, end := sampled(t)
+		defer end()
+		m.addBox("1", "b", 1001, lifecycle.Started)
+		m.addBox("2", "a", 1002, lifecycle.Paused)
+		m.addBox("3", "c", 1001, lifecycle.Stopped)
+		m.addBox("4", "d", 1001, lifecycle.Started) // its group goes as it is read
+		g.err["4"] = fmt.Errorf("gone: %w", fs.ErrNotExist)
+		net := new(traffic)
+		m.opt.NetworkCounter = net
+		net.rx.Store(1000)
+		net.tx.Store(50)
+		g.use("1", time.Second)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		all, err := m.FollowStats(ctx, Caller{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mine, err := m.FollowStats(ctx, Caller{UID: 1001})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := <-all
+		if got := names(r); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("root sees %v", got)
+		}
+		if got := names(<-mine); !slices.Equal(got, []string{"b"}) {
+			t.Errorf("1001 sees %v", got)
+		}
+		first := r.Sandboxes[1]
+		if !slices.Equal(first.Missing, []string{MissingRates}) || first.CPU != 0 || first.NetRx != 1000 || first.NetTx != 50 || first.NetRxRate != 0 {
+			t.Errorf("first: %+v", first)
+		}
+		if !first.Active.Equal(time.Now()) {
+			t.Errorf("active %v, started %v", first.Active, time.Now())
+		}
+
+		// The second comes soon, and has rates.
+		begin := time.Now()
+		g.use("1", time.Second+2*time.Millisecond)
+		net.rx.Store(2000)
+		second := (<-all).Sandboxes[1]
+		if took := time.Since(begin); took != statsFresh {
+			t.Errorf("the second sample after %v", took)
+		}
+		if second.CPU != 0.008 || second.NetRxRate != 4000 || second.NetTxRate != 0 || len(second.Missing) != 0 {
+			t.Errorf("second: %+v", second)
+		}
+		if !second.Active.Equal(first.Active) {
+			t.Error("a little processor time is no activity")
+		}
+		// From now on one a second.
+		begin = time.Now()
+		g.use("1", 3*time.Second)
+		third := (<-all).Sandboxes[1]
+		if took := time.Since(begin); took != statsInterval {
+			t.Errorf("the third sample after %v", took)
+		}
+		if third.CPU < 1.99 || third.CPU > 2 || !third.Active.Equal(time.Now()) {
+			t.Errorf("third: %+v", third)
+		}
+		// Started again, the counters begin at 0.
+		g.use("1", 500*time.Millisecond)
+		net.rx.Store(0) // without a network now
+		fourth := (<-all).Sandboxes[1]
+		if fourth.CPU != 0.5 || fourth.NetRx != 0 || fourth.NetRxRate != 0 {
+			t.Errorf("fourth: %+v", fourth)
+		}
+		if g.held() != 2 {
+			t.Errorf("%d groups have open files, want 2", g.held())
+		}
+
+		// Who does not read misses samples and holds nobody up: mine has not
+		// read since the first.
+		time.Sleep(5 * statsInterval)
+		synctest.Wait()
+		late := <-mine
+		if age := time.Since(late.Time); age >= statsInterval {
+			t.Errorf("a slow reader gets a sample of %v ago", age)
+		}
+
+		// When nobody follows, nothing is read and nothing held.
+		cancel()
+		time.Sleep(2 * statsInterval)
+		synctest.Wait()
+		if _, ok := <-all; ok {
+			<-all
+		}
+		n := g.taken()
+		time.Sleep(time.Minute)
+		if g.taken() != n || g.held() != 0 {
+			t.Errorf("nobody follows: %d more reads, %d held", g.taken()-n, g.held())
+		}
+	})
+}
+
+func TestStatsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, g, end := sampled(t)
+		defer end()
+		m.addBox("1", "a", 0, lifecycle.Started)
+		g.use("1", time.Second)
+		begin := time.Now()
+		go func() {
+			time.Sleep(100 * time.Millisecond)
+			g.use("1", time.Second+50*time.Millisecond)
+		}()
+		// The first takes two samples.
+		r, err := m.Stats(t.Context(), Caller{})
+		if err != nil || r.Sandboxes[0].CPU != 0.2 || time.Since(begin) != statsFresh {
+			t.Errorf("%+v, %v, after %v", r, err, time.Since(begin))
+		}
+		if g.held() != 0 {
+			t.Error("files are held for nobody")
+		}
+		// Soon after it there is no other.
+		n := g.taken()
+		if _, err := m.Stats(t.Context(), Caller{}); err != nil || g.taken() != n {
+			t.Errorf("%v, %d reads", err, g.taken()-n)
+		}
+		// And after a second one is enough.
+		time.Sleep(time.Second)
+		g.use("1", 2*time.Second)
+		begin = time.Now()
+		r, err = m.Stats(t.Context(), Caller{})
+		if err != nil || r.Sandboxes[0].CPU != 0.95 || time.Since(begin) != 0 {
+			t.Errorf("%+v, %v, after %v", r, err, time.Since(begin))
+		}
+		// A caller who goes away does not wait.
+		time.Sleep(time.Minute)
+		cause := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		if _, err := m.Stats(ctx, Caller{}); !errors.Is(err, cause) {
+			t.Errorf("%v, want the cause", err)
+		}
+	})
+}
+
+func TestStatsWithoutMeters(t *testing.T) {
+	m, _, end := sampled(t)
+	m.opt.Meters = nil
+	m.addBox("1", "a", 0, lifecycle.Started)
+	r, err := m.Stats(t.Context(), Caller{})
+	if err != nil || len(r.Sandboxes) != 1 || !slices.Contains(r.Sandboxes[0].Missing, string(cgroup.Memory)) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	ch, err := m.FollowStats(t.Context(), Caller{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end()
+	for range ch { // it ends
+	}
+	if _, err := m.Stats(t.Context(), Caller{}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("after the end: %v", err)
+	}
+	if _, err := m.FollowStats(t.Context(), Caller{}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestTouch(t *testing.T) {
+	m, _, end := sampled(t)
+	defer end()
+	b := m.addBox("1", "a", 0, lifecycle.Started)
+	b.run.Started = m.now().Add(-time.Hour)
+	now := time.Unix(m.now().Unix(), 0)
+	m.now = func() time.Time { return now }
+	(&Guest{m: m, b: b}).Touch()
+	if st, ok := b.stats(); !ok || !st.Active.Equal(now) {
+		t.Errorf("%+v, %v", st, ok)
+	}
+}

@@ -58,20 +58,21 @@ func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sa
 		return api.Sandbox{}, err
 	}
 	defer closeAll(dirs)
-	req := api.CreateRequest{Name: name, Spec: spec, Secrets: secrets, Dirs: dirs}
+	req := api.CreateRequest{ID: api.NewID(), Name: name, Spec: spec, Secrets: secrets, Dirs: dirs}
 	type result struct {
 		made api.Sandbox
 		err  error
 	}
 	done := make(chan result, 1)
-	// The request outlives ctx: until the daemon has answered, nobody knows
-	// which sandbox there would be to delete.
+	// The request outlives ctx: until the daemon has answered, there may be a
+	// sandbox to delete.
 	work, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	go func() {
 		made, err := client.Create(work, req)
 		done <- result{made, err}
 	}()
+	defer a.showProgress(ctx, client, req.ID)()
 	select {
 	case r := <-done:
 		return r.made, explain(r.err, name)
@@ -81,12 +82,22 @@ func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sa
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, unix.SIGINT, unix.SIGTERM)
 	defer signal.Stop(again)
+	// A delete cancels what is under way. That there is nothing to delete yet
+	// is no failure: the answer to the request tells what there is.
+	// It ends with work.
+	go func() { _, _ = client.Delete(work, req.ID, true) }()
 	select {
 	case r := <-done:
+		if errors.Is(r.err, api.ErrCanceled) {
+			return api.Sandbox{}, context.Canceled
+		}
 		if r.err != nil {
 			return api.Sandbox{}, errors.Join(context.Canceled, explain(r.err, name))
 		}
 		_, err := client.Delete(work, r.made.ID, true)
+		if errors.Is(err, api.ErrNotFound) {
+			err = nil
+		}
 		return api.Sandbox{}, errors.Join(context.Canceled, explain(err, r.made.Name))
 	case <-again:
 		return api.Sandbox{}, context.Canceled

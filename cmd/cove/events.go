@@ -118,7 +118,10 @@ func (a *app) eventLine(ev api.Event) error {
 		if ev.Type == api.EventRemoved {
 			word = "removed"
 		}
-		if s.Op != "" {
+		switch {
+		case s.Progress != "":
+			word += fmt.Sprintf(" [%s: %s]", s.Op, s.Progress)
+		case s.Op != "":
 			word += fmt.Sprintf(" [%s]", s.Op)
 		}
 		if err := a.printf("%s  %s  %s\n", ev.Time.Local().Format(time.DateTime), oneLine(s.Name), oneLine(word)); err != nil {

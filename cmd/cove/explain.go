@@ -39,7 +39,7 @@ func explain(err error, name string) error {
 		return hint(err, "make room, or remove what you do not need: cove ls, cove rm")
 	case api.CodeInternal:
 		return hint(err, "the daemon's log says more")
-	case api.CodeInvalid, api.CodeUnsupported, api.CodeCanceled, api.CodeUnavailable:
+	case api.CodeInvalid, api.CodeUnsupported, api.CodeCanceled, api.CodeSetup, api.CodeUnavailable:
 	}
 	return err
 }

@@ -300,7 +300,7 @@ func TestDeleteWhileCreating(t *testing.T) {
 		}
 		h.eventually("creating", func() bool { return stateOf(h, "slow") == lifecycle.Creating })
 		if i%2 == 1 {
-			<-time.After(150 * time.Millisecond) // into the setup step
+			h.eventually("the setup", func() bool { return strings.HasPrefix(h.inspect("slow").Progress, "setup 1/1: touch") })
 		}
 		h.must("rm", "slow")
 		if err := cmd.Wait(); err == nil {

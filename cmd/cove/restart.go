@@ -17,6 +17,7 @@ func (a *app) restartCommand() *cobra.Command {
 		ValidArgsFunction: a.sandboxNames(0),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.each(cmd, names, func(ctx context.Context, client *api.Client, name string) error {
+				defer a.showProgress(ctx, client, name)()
 				secrets, err := secretsFor(ctx, client, name)
 				if err != nil {
 					return err

@@ -20,6 +20,7 @@ const (
 	CodeConflict    Code = "conflict"    // not legal in this state, or another operation is under way
 	CodeForbidden   Code = "forbidden"   // the caller may not use this daemon
 	CodeCanceled    Code = "canceled"    // cancelled by a delete
+	CodeSetup       Code = "setup"       // a setup step of the profile's failed; the sandbox is there, in the state error
 	CodeExhausted   Code = "exhausted"   // disk, ids or memory ran out
 	CodeUnavailable Code = "unavailable" // the daemon or the sandbox does not answer
 	CodeInternal    Code = "internal"    // a fault of cove or of the host
@@ -69,6 +70,7 @@ var (
 	ErrConflict    = &Error{Code: CodeConflict}
 	ErrForbidden   = &Error{Code: CodeForbidden}
 	ErrCanceled    = &Error{Code: CodeCanceled}
+	ErrSetup       = &Error{Code: CodeSetup}
 	ErrExhausted   = &Error{Code: CodeExhausted}
 	ErrUnavailable = &Error{Code: CodeUnavailable}
 	ErrInternal    = &Error{Code: CodeInternal}
@@ -79,7 +81,7 @@ func (e *Error) Status() int {
 	switch e.Code {
 	case CodeInvalid:
 		return http.StatusBadRequest
-	case CodeUnsupported:
+	case CodeUnsupported, CodeSetup:
 		return http.StatusUnprocessableEntity
 	case CodeNotFound:
 		return http.StatusNotFound

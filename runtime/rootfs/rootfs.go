@@ -177,6 +177,13 @@ func (h *Host) Close() error {
 // directory). Several callers share one run; ctx ends the waiting only.
 func (h *Host) Prepare(ctx context.Context) error { return h.refresh(ctx, false) }
 
+// Ready tells whether the next Mount finds everything prepared.
+func (h *Host) Ready() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.now != lowers{}
+}
+
 // Reserve has the id maps of these bases made in the background, so that Mount
 // finds them ready.
 func (h *Host) Reserve(bases ...uint32) { h.opts.IDMaps.Prepare(bases...) }

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -11,10 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
 
 	"cove/config"
-	"cove/runtime/guest"
 	"cove/runtime/lifecycle"
 	"cove/runtime/rootfs"
 	"cove/runtime/store"
@@ -215,6 +212,9 @@ func (m *Manager) create(o *operation, secrets map[string]string, set *volume.Se
 	b := o.b
 	defer func() {
 		if err != nil && !m.keepFailed(b) {
+			if b.snapshot().Pid != 0 {
+				m.stopNow(b) // broken off behind the launch
+			}
 			err = errors.Join(err, m.discard(b))
 		}
 	}()
@@ -225,7 +225,7 @@ func (m *Manager) create(o *operation, secrets map[string]string, set *volume.Se
 	if err := m.launch(o, secrets, set); err != nil {
 		return asInvalid(err)
 	}
-	if err := m.setup(o); err != nil {
+	if err := m.setup(o, secrets); err != nil {
 		return err
 	}
 	return m.started(o)
@@ -265,74 +265,6 @@ func (m *Manager) materialize(o *operation) error {
 
 // newPrefix marks a sandbox's directory that is still being made.
 const newPrefix = ".new-"
-
-// setup runs the profile's setup steps, once in the sandbox's life.
-func (m *Manager) setup(o *operation) error {
-	b := o.b
-	rec := b.record()
-	if rec.SetupDone || len(rec.Spec.Setup) == 0 {
-		return nil
-	}
-	for i, step := range rec.Spec.Setup {
-		if err := o.point("setup"); err != nil {
-			return err
-		}
-		var out tail
-		exit, err := m.client(b.id).Run(o.ctx, guest.Request{Kind: guest.Exec, Argv: []string{"/bin/sh", "-c", step}}, nil, &out, &out)
-		switch {
-		case o.ctx.Err() != nil:
-			return context.Cause(o.ctx)
-		case err == nil && exit.Code == 0:
-			continue
-		case err == nil:
-			err = fmt.Errorf("exit status %d: %s", exit.Code, out.lastLine())
-		}
-		err = fmt.Errorf("setup step %d (%s) failed: %w", i+1, headline(step), err)
-		m.failed(o, err)
-		return err
-	}
-	b.mu.Lock()
-	b.rec.SetupDone = true
-	b.mu.Unlock()
-	return nil
-}
-
-// headline is the first line of a setup step, short enough to stand in an error.
-func headline(step string) string {
-	const longest = 60
-	line, more, _ := strings.Cut(strings.TrimSpace(step), "\n")
-	if len(line) > longest {
-		line, more = strings.ToValidUTF8(line[:longest], ""), "…"
-	}
-	if more != "" {
-		line += " …"
-	}
-	return line
-}
-
-// tail keeps the end of what a setup step prints.
-type tail struct{ buf []byte }
-
-const tailSize = 4 << 10
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.buf = append(t.buf, p...)
-	if len(t.buf) > 2*tailSize {
-		t.buf = append(t.buf[:0], t.buf[len(t.buf)-tailSize:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) lastLine() string {
-	lines := bytes.Split(bytes.TrimSpace(t.buf), []byte("\n"))
-	// Shown in one line on a terminal: nothing that moves the cursor.
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1 // C0, C1 and what turns the direction of writing
-		}
-		return r
-	}, string(bytes.ToValidUTF8(lines[len(lines)-1], nil)))
-}
 
 // started makes the end of create and start known: the sandbox runs.
 func (m *Manager) started(o *operation) error {

@@ -11,6 +11,9 @@ import (
 
 // Rootfs mounts the roots of sandboxes.
 type Rootfs interface {
+	// Ready tells whether Mount will not have to prepare what all roots
+	// share, which takes seconds on a machine that never had it.
+	Ready() bool
 	// Mount mounts the root of the sandbox in dir at target, for the user
 	// namespace that begins at host uid base.
 	Mount(ctx context.Context, dir, target string, base uint32) error

@@ -48,6 +48,21 @@ type MountError struct {
 func (e *MountError) Error() string { return e.Message }
 func (e *MountError) Unwrap() error { return e.Err }
 
+// SetupError is a setup step of the profile's that failed. The sandbox is there,
+// in the state error: its setup.log has all that the steps printed, and a start
+// goes on with the step that failed.
+type SetupError struct {
+	Name        string
+	Step, Steps int    // the first is 1
+	Headline    string // the beginning of the step
+	// Why is in one line, fit for a terminal, and holds no secret.
+	Why string
+}
+
+func (e *SetupError) Error() string {
+	return fmt.Sprintf("%s: setup step %d/%d (%s) failed: %s", e.Name, e.Step, e.Steps, e.Headline, e.Why)
+}
+
 // ConflictError is an operation that the table does not allow in this state,
 // or that another one, under way, excludes.
 type ConflictError struct {

@@ -91,6 +91,8 @@ func (m *machine) Mount(_ context.Context, dir, target string, _ uint32) error {
 	return os.MkdirAll(target, 0o711)
 }
 
+func (m *machine) Ready() bool { return true }
+
 func (m *machine) Detach(string) error { return nil }
 
 func (m *machine) Unmount(target string) error {

@@ -117,7 +117,13 @@ func (m *Manager) prepare(o *operation, rec record, run running, set *volume.Set
 		return nil, nil, err
 	}
 	var g errgroup.Group
-	g.Go(func() error { return m.mountRoot(o.ctx, rec, run.UIDBase, set) })
+	g.Go(func() error {
+		if !m.opt.Rootfs.Ready() {
+			o.doing("preparing this machine's image, once")
+			defer o.doing("")
+		}
+		return m.mountRoot(o.ctx, rec, run.UIDBase, set)
+	})
 	g.Go(func() (err error) {
 		if userNS, err = runner.NewUserNS(run.UIDBase); err != nil {
 			return err

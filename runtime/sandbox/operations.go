@@ -29,7 +29,7 @@ func (m *Manager) start(o *operation, secrets map[string]string) error {
 	o.enter(lifecycle.Starting)
 	err := asMount(m.launch(o, secrets, nil))
 	if err == nil {
-		err = m.setup(o)
+		err = m.setup(o, secrets)
 	}
 	if err == nil {
 		err = m.started(o)

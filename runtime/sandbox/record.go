@@ -19,6 +19,7 @@ const (
 	recordFile    = "sandbox.json"
 	runningFile   = "running.json"
 	oplogFile     = "oplog"
+	setupFile     = "setup.log"
 	socketFile    = "guest.sock"
 	maxRecord     = 4 << 20
 )
@@ -39,8 +40,13 @@ type record struct {
 	Created time.Time        `json:"created"`
 	Started time.Time        `json:"started,omitzero"`
 	Stopped time.Time        `json:"stopped,omitzero"`
-	// SetupDone says that the profile's setup steps have all succeeded.
-	SetupDone bool `json:"setup_done,omitempty"`
+	// Hostname is the name that the sandbox's own files have for it: the one
+	// it had when it last started.
+	Hostname string `json:"hostname,omitempty"`
+	// SetupDone says that the profile's setup steps have all succeeded;
+	// until then SetupSteps is how many have.
+	SetupDone  bool `json:"setup_done,omitempty"`
+	SetupSteps int  `json:"setup_steps,omitempty"`
 }
 
 // phase is how far a launch has come, for the daemon after a killed one.

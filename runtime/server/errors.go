@@ -41,6 +41,7 @@ func apiError(err error) *api.Error {
 	var e *api.Error
 	var bad *sandbox.InvalidError
 	var conflict *sandbox.ConflictError
+	var setup *sandbox.SetupError
 	var refused *guest.RequestError
 	var dir *sandbox.MountError
 	switch {
@@ -58,6 +59,11 @@ func apiError(err error) *api.Error {
 		return &api.Error{Code: api.CodeConflict, Message: conflict.Error(), Op: conflict.Op, State: conflict.State}
 	case errors.As(err, &dir):
 		return &api.Error{Code: api.CodeConflict, Message: dir.Message, Hint: dir.Hint}
+	case errors.As(err, &setup):
+		return &api.Error{
+			Code: api.CodeSetup, Message: setup.Error(),
+			Hint: fmt.Sprintf("all it printed: cove logs %s; when that is mended: cove start %s", setup.Name, setup.Name),
+		}
 	case errors.Is(err, sandbox.ErrCanceled):
 		return &api.Error{Code: api.CodeCanceled, Message: err.Error()}
 	case errors.Is(err, sandbox.ErrNoSpace), errors.Is(err, sandbox.ErrTooMany):

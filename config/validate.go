@@ -77,6 +77,15 @@ func (s Spec) Validate() []Problem {
 	return v.problems
 }
 
+// ValidateLabels is [Spec.Validate] of what a change of the labels can break:
+// the labels, and the size of the whole.
+func (s Spec) ValidateLabels() []Problem {
+	v := &validator{}
+	v.budget(s)
+	v.labels(s.Labels)
+	return v.problems
+}
+
 type validator struct{ problems []Problem }
 
 func (v *validator) bad(key, hint, format string, args ...any) {

@@ -32,6 +32,10 @@ func (s *server) configure(req *guest.Request) error {
 	if err := setHostname(req.Hostname); err != nil {
 		return err
 	}
+	for path, edit := range map[string]func(old, name string, text []byte) []byte{"/etc/hostname": editHostname, "/etc/hosts": editHosts} {
+		// The sandbox works without: its owner may have made anything of them.
+		_ = renamed(path, req.Formerly, req.Hostname, edit)
+	}
 	if err := prepareDir(req); err != nil && !req.Lenient {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/charmbracelet/x/term"
 	"github.com/spf13/cobra"
 
+	"cove/runtime/api"
 	"cove/tui"
 )
 
@@ -16,7 +17,7 @@ func (a *app) runBare(cmd *cobra.Command, _ []string) error {
 		return a.printVersion(false)
 	}
 	if tui.Usable(a.stdin, a.stdout, os.Getenv("TERM")) != nil {
-		return a.list(cmd.Context(), filter{}, false)
+		return a.list(cmd.Context(), api.ListOptions{}, false)
 	}
 	return a.runTUI(cmd.Context())
 }

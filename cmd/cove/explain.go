@@ -32,6 +32,9 @@ func explain(err error, name string) error {
 		if e.Op == "" && e.State == lifecycle.Stopped {
 			return hint(err, "start it with: cove start %s", orPlaceholder(name))
 		}
+		if e.Op == "" && e.State == lifecycle.Paused {
+			return hint(err, "let it go on with: cove resume %s", orPlaceholder(name))
+		}
 		if e.Op != "" {
 			return hint(err, "try again when %s is done", e.Op)
 		}

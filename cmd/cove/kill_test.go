@@ -184,11 +184,14 @@ func mark(h *host, f *fate) {
 	h.must("exec", f.name, "--", "sh", "-c", "printf %s "+f.marker+" > /home/dev/marker && sync /home/dev/marker")
 }
 
-// verify starts the sandbox where it is stopped, and finds its file.
+// verify starts the sandbox where it is stopped or paused, and finds its file.
 func verify(t *testing.T, h *host, f *fate) {
 	t.Helper()
-	if stateOf(h, f.name) == lifecycle.Stopped {
+	switch stateOf(h, f.name) {
+	case lifecycle.Stopped:
 		h.must("start", f.name)
+	case lifecycle.Paused:
+		h.must("resume", f.name)
 	}
 	if got := h.must("exec", f.name, "--", "cat", "/home/dev/marker"); got != f.marker {
 		t.Errorf("%s: its file holds %q, want %q", f.name, got, f.marker)

@@ -16,16 +16,16 @@ import (
 )
 
 func (a *app) lsCommand() *cobra.Command {
-	var labels []string
-	var state string
+	var labels, states []string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List sandboxes",
 		Args:    noArgs,
+		Example: "  cove ls --state started,paused\n  cove ls --label team=blue --label reviewed",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			keep, err := newFilter(labels, state)
+			keep, err := listFilter(labels, states)
 			if err != nil {
 				return err
 			}
@@ -33,56 +33,74 @@ func (a *app) lsCommand() *cobra.Command {
 		},
 	}
 	flags := c.Flags()
-	flags.StringArrayVar(&labels, "label", nil, "only those with this label, `K=V` or K")
-	flags.StringVar(&state, "state", "", "only those in this `STATE`")
+	flags.StringArrayVar(&labels, "label", nil, "only those with this label, `K=V` or K, or with all of several, separated by commas (one that belongs to a value: \\,)")
+	flags.StringSliceVar(&states, "state", nil, "only those in this `STATE`, or in one of several, separated by commas")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
-	must(c.RegisterFlagCompletionFunc("state", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return stateNames(), cobra.ShellCompDirectiveNoFileComp
-	}))
+	must(c.RegisterFlagCompletionFunc("state", completeStates))
 	return c
 }
 
-// filter tells which sandboxes ls shows.
-type filter struct {
-	labels []labelFilter
-	state  lifecycle.State
-}
-
-type labelFilter struct {
-	key, value string
-	anyValue   bool
-}
-
-func newFilter(labels []string, state string) (filter, error) {
-	f := filter{state: lifecycle.State(state)}
-	if state != "" && !f.state.Valid() {
-		err := fmt.Errorf("--state %q is no state", state)
-		if near := config.Nearest(state, stateNames()); near != "" {
-			return f, &usageError{hint(err, "did you mean %q?", near)}
-		}
-		return f, &usageError{hint(err, "there are: %s", strings.Join(stateNames(), ", "))}
-	}
-	for _, l := range labels {
-		k, v, ok := strings.Cut(l, "=")
-		if k == "" {
-			return f, usagef("--label %q: want K=V or K", l)
-		}
-		f.labels = append(f.labels, labelFilter{k, v, !ok})
-	}
-	return f, nil
-}
-
-func (f filter) match(s api.Sandbox) bool {
-	if f.state != "" && s.State != f.state {
-		return false
-	}
-	for _, l := range f.labels {
-		v, ok := s.Labels[l.key]
-		if !ok || !l.anyValue && v != l.value {
-			return false
+// completeStates offers what may be the next state of a list.
+func completeStates(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	before := toComplete[:strings.LastIndex(toComplete, ",")+1]
+	var offers []string
+	for _, s := range stateNames() {
+		if !slices.Contains(strings.Split(before, ","), s) {
+			offers = append(offers, before+s)
 		}
 	}
-	return true
+	return offers, cobra.ShellCompDirectiveNoFileComp
+}
+
+// listFilter is what the flags of ls ask the daemon for.
+func listFilter(labels, states []string) (api.ListOptions, error) {
+	o := api.ListOptions{Labels: map[string]string{}}
+	for _, state := range states {
+		if !lifecycle.State(state).Valid() {
+			err := fmt.Errorf("--state %q is no state", state)
+			if near := config.Nearest(state, stateNames()); near != "" {
+				return o, &usageError{hint(err, "did you mean %q?", near)}
+			}
+			return o, &usageError{hint(err, "there are: %s", strings.Join(stateNames(), ", "))}
+		}
+		o.States = append(o.States, lifecycle.State(state))
+	}
+	for _, list := range labels {
+		for _, l := range splitList(list) {
+			k, v, ok := strings.Cut(l, "=")
+			if err := config.ValidLabelKey(k); err != nil {
+				return o, usagef("--label %q: want K=V or K", l)
+			}
+			if was, twice := o.Labels[k]; ok && twice && was != v {
+				return o, usagef("--label: no sandbox has two values of %s", k)
+			}
+			if ok {
+				o.Labels[k] = v
+			} else {
+				o.Having = append(o.Having, k)
+			}
+		}
+	}
+	return o, nil
+}
+
+// splitList cuts a list at its commas, but for those after a backslash.
+func splitList(s string) []string {
+	var parts []string
+	var part strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && i+1 < len(s) && s[i+1] == ',':
+			i++
+			part.WriteByte(',')
+		case s[i] == ',':
+			parts = append(parts, part.String())
+			part.Reset()
+		default:
+			part.WriteByte(s[i])
+		}
+	}
+	return append(parts, part.String())
 }
 
 func stateNames() []string {
@@ -93,17 +111,16 @@ func stateNames() []string {
 	return names
 }
 
-// list prints the sandboxes that f keeps.
-func (a *app) list(ctx context.Context, f filter, asJSON bool) error {
+// list prints the sandboxes that the options keep.
+func (a *app) list(ctx context.Context, o api.ListOptions, asJSON bool) error {
 	client, err := a.client(ctx)
 	if err != nil {
 		return err
 	}
-	all, err := client.List(ctx, api.ListOptions{})
+	all, err := client.List(ctx, o)
 	if err != nil {
 		return explain(err, "")
 	}
-	all = slices.DeleteFunc(all, func(s api.Sandbox) bool { return !f.match(s) })
 	if asJSON {
 		views := make([]sandboxView, 0, len(all))
 		for _, s := range all {

@@ -2,45 +2,51 @@ package main
 
 import (
 	"encoding/json"
-	"slices"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
 )
 
-func TestFilter(t *testing.T) {
-	all := []api.Sandbox{
-		{Name: "a", State: lifecycle.Started, Labels: map[string]string{"team": "x", "n": "1"}},
-		{Name: "b", State: lifecycle.Stopped, Labels: map[string]string{"team": "y"}},
-		{Name: "c", State: lifecycle.Started},
+func TestListFilter(t *testing.T) {
+	all := func(kv ...string) map[string]string {
+		m := map[string]string{}
+		for i := 0; i < len(kv); i += 2 {
+			m[kv[i]] = kv[i+1]
+		}
+		return m
 	}
 	for _, c := range []struct {
-		labels []string
-		state  string
-		want   []string
+		labels, states []string
+		want           api.ListOptions
+		bad            string
 	}{
-		{nil, "", []string{"a", "b", "c"}},
-		{nil, "started", []string{"a", "c"}},
-		{[]string{"team"}, "", []string{"a", "b"}},
-		{[]string{"team=x"}, "", []string{"a"}},
-		{[]string{"team="}, "", nil},
-		{[]string{"team=x", "n=1"}, "started", []string{"a"}},
-		{[]string{"team=x", "n=2"}, "", nil},
-		{[]string{"team"}, "stopped", []string{"b"}},
+		{want: api.ListOptions{Labels: all()}},
+		{states: []string{"started", "paused"}, want: api.ListOptions{Labels: all(), States: []lifecycle.State{"started", "paused"}}},
+		{labels: []string{"team"}, want: api.ListOptions{Labels: all(), Having: []string{"team"}}},
+		{labels: []string{"team=x", "n=1"}, want: api.ListOptions{Labels: all("team", "x", "n", "1")}},
+		{labels: []string{`team=x,n,a=b\,c=d`}, want: api.ListOptions{Labels: all("team", "x", "a", "b,c=d"), Having: []string{"n"}}},
+		{labels: []string{"team="}, want: api.ListOptions{Labels: all("team", "")}},
+		{labels: []string{"team=x", "team=x"}, want: api.ListOptions{Labels: all("team", "x")}},
+		{labels: []string{"team=x", "team=y"}, bad: "two values"},
+		{labels: []string{"=x"}, bad: "K=V or K"},
+		{labels: []string{"a,,b"}, bad: "K=V or K"},
+		{labels: []string{""}, bad: "K=V or K"},
+		{states: []string{"startd"}, bad: `did you mean "started"`},
+		{states: []string{"zzzzzzz"}, bad: "there are: creating"},
 	} {
-		f, err := newFilter(c.labels, c.state)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, s := range all {
-			if f.match(s) {
-				got = append(got, s.Name)
+		got, err := listFilter(c.labels, c.states)
+		if c.bad != "" {
+			if err == nil || !strings.Contains(err.Error(), c.bad) || statusOf(err) != statusUsage {
+				t.Errorf("labels %q, states %q: %v, want %q", c.labels, c.states, err, c.bad)
 			}
+			continue
 		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("labels %q, state %q: %q, want %q", c.labels, c.state, got, c.want)
+		if d := cmp.Diff(c.want, got); d != "" || err != nil {
+			t.Errorf("labels %q, states %q: %v %s", c.labels, c.states, err, d)
 		}
 	}
 }

@@ -42,6 +42,12 @@ func TestKilledAtEveryStage(t *testing.T) {
 		{"restart", "created", lifecycle.Stopped},
 		{"restart", "configured", lifecycle.Started},
 		{"delete", "released", lifecycle.Destroyed},
+		{"pause", "pausing", lifecycle.Paused},
+		{"pause", "frozen", lifecycle.Paused},
+		{"resume", "resuming", lifecycle.Started},
+		{"resume", "thawed", lifecycle.Started},
+		{"rename", "linked", lifecycle.Started},
+		{"rename", "recorded", lifecycle.Destroyed},
 	} {
 		t.Run(c.op+"."+c.stage, func(t *testing.T) {
 			h := h.in(t)
@@ -53,11 +59,14 @@ func TestKilledAtEveryStage(t *testing.T) {
 				if c.op == "start" {
 					h.must("stop", f.name)
 				}
+				if c.op == "resume" {
+					h.must("pause", f.name)
+				}
 			}
 			h.must("daemon", "stop")
 			ended := h.daemonThatDies(c.op + "." + c.stage)
 			args := map[string][]string{
-				"create": {"create", "-p", "shell", "-n", f.name}, "delete": {"rm", f.name},
+				"create": {"create", "-p", "shell", "-n", f.name}, "delete": {"rm", f.name}, "rename": {"rename", f.name, "renamed"},
 			}[c.op]
 			if args == nil {
 				args = []string{c.op, f.name}
@@ -71,7 +80,9 @@ func TestKilledAtEveryStage(t *testing.T) {
 			if got := stateOf(h, f.name); got != c.want {
 				t.Errorf("it is %s, want %s", got, c.want)
 			}
-			if c.want == lifecycle.Destroyed {
+			if c.op == "rename" && c.want == lifecycle.Destroyed {
+				h.must("rename", "renamed", f.name) // which is free
+			} else if c.want == lifecycle.Destroyed {
 				h.must("create", "-p", "shell", "-n", f.name)
 				mark(h, f)
 			}

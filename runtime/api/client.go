@@ -70,6 +70,9 @@ func (c *Client) List(ctx context.Context, o ListOptions) ([]Sandbox, error) {
 	for k, v := range o.Labels {
 		q.Add("label", k+"="+v)
 	}
+	for _, k := range o.Having {
+		q.Add("label", k)
+	}
 	for _, s := range o.States {
 		q.Add("state", string(s))
 	}

@@ -5,7 +5,7 @@
 // unambiguous prefix of an id:
 //
 //	GET    /version                   DaemonStatus
-//	GET    /sandboxes                 []Sandbox; query label=KEY=VALUE, state=STATE
+//	GET    /sandboxes                 []Sandbox; query label=KEY=VALUE, label=KEY, state=STATE
 //	POST   /sandboxes                 CreateRequest -> 201 Sandbox
 //	GET    /sandboxes/{ref}           Detail
 //	DELETE /sandboxes/{ref}           Sandbox as it last was; query now=1
@@ -98,11 +98,13 @@ type Session struct {
 	Activity time.Time `json:"activity"`
 }
 
-// ListOptions narrows a list: GET /v1/sandboxes. Query: label=KEY=VALUE and
-// state=STATE, each any number of times.
+// ListOptions narrows a list: GET /v1/sandboxes. Query: label=KEY=VALUE, label=KEY
+// and state=STATE, each any number of times.
 type ListOptions struct {
 	// Labels must all be there, with these values.
 	Labels map[string]string
+	// Having are labels that must be there, whatever their values.
+	Having []string
 	// States is which of them to show; empty for all.
 	States []lifecycle.State
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -76,17 +77,22 @@ func (w *waiter) pause(d time.Duration) error {
 	return err
 }
 
-// unpopulated waits until no process is in a v2 group or below it. The kernel
-// wakes who polls cgroup.events when that changes (cgroup-v2.rst,
-// "[Un]populated Notification"). A group that is removed is empty; it fails
-// with fs.ErrNotExist when the group is not one of v2.
-func (w *waiter) unpopulated(dir string) error {
+// unpopulated waits until no process is in a v2 group or below it
+// (cgroup-v2.rst, "[Un]populated Notification"). A group that is removed is
+// empty; it fails with fs.ErrNotExist when the group is not one of v2.
+func (w *waiter) unpopulated(dir string) error { return w.event(dir, "populated", false) }
+
+// event waits until a key of a v2 group's cgroup.events says yes or no. The
+// kernel wakes who polls the file when that changes (cgroup-v2.rst). It fails
+// with fs.ErrNotExist when the group is not one of v2; one that is removed
+// meanwhile is nothing to wait for.
+func (w *waiter) event(dir, key string, want bool) error {
 	path := filepath.Join(dir, "cgroup.events")
 	fd, err := open(path, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Close(fd) }()
+	defer func() { _ = unix.Close(fd) }() // nothing was written
 	var buf [256]byte
 	for {
 		n := 0
@@ -99,13 +105,13 @@ func (w *waiter) unpopulated(dir string) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read %s: %w", path, err)
+			return &fs.PathError{Op: "read", Path: path, Err: err}
 		}
-		populated, ok, err := keyed(buf[:n], "populated")
+		value, ok, err := keyed(buf[:n], key)
 		if err != nil || !ok {
 			return fmt.Errorf("%s holds %q", path, buf[:n])
 		}
-		if populated == 0 {
+		if (value != 0) == want {
 			return nil
 		}
 		if _, err := w.poll(fd, unix.POLLPRI, 0); err != nil {

@@ -96,6 +96,9 @@ type Request struct {
 
 	// Configure
 	Hostname string `json:"hostname,omitempty"`
+	// Formerly is the host name of before a rename, which the sandbox's files
+	// may still have.
+	Formerly string `json:"formerly,omitempty"`
 	// Defaults of Exec and Attach: environment, working directory (made
 	// when it does not exist, owned by User), user, shell.
 	Env   map[string]string `json:"env,omitempty"` // Exec: over the defaults

@@ -61,7 +61,7 @@ func (r *Request) validateProgram() error {
 	if r.Dir != "" && (r.Dir[0] != '/' || len(r.Dir) > 4095 || strings.IndexByte(r.Dir, 0) >= 0) {
 		return fmt.Errorf("the working directory %q is not an absolute path", r.Dir)
 	}
-	for what, s := range map[string]string{"host name": r.Hostname, "user": r.User, "terminal type": r.Term} {
+	for what, s := range map[string]string{"host name": r.Hostname, "former host name": r.Formerly, "user": r.User, "terminal type": r.Term} {
 		if len(s) > MaxName || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' }) {
 			return fmt.Errorf("bad %s %q", what, s)
 		}

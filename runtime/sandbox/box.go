@@ -14,6 +14,12 @@ import (
 type box struct {
 	id string
 
+	// file is held while the record is changed and written, so that of two
+	// who change it the later one's is what stays; it comes before mu. What
+	// needs the record as it is on disk to stay so holds it too.
+	file sync.Mutex
+	made bool // the directory is there; guarded by file
+
 	mu     sync.Mutex
 	rec    record
 	state  lifecycle.State
@@ -24,6 +30,7 @@ type box struct {
 	doing  string // what op is at, where it takes its time
 	gone   bool   // deleted: lookups no longer find it
 	ooms   uint64
+	frozen bool // what runs of it is in the freezer
 
 	active activity
 

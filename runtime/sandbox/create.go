@@ -236,7 +236,13 @@ func (m *Manager) create(o *operation, secrets map[string]string, set *volume.Se
 // again. The directory appears whole, by rename.
 func (m *Manager) materialize(o *operation) error {
 	b := o.b
-	rec := b.record()
+	// One that is renamed meanwhile is so before or after.
+	b.file.Lock()
+	defer b.file.Unlock()
+	b.mu.Lock()
+	b.rec.Hostname = b.rec.Name
+	rec := b.rec
+	b.mu.Unlock()
 	if err := m.links.Take(rec.Name, b.id); err != nil {
 		if errors.Is(err, store.ErrExists) {
 			return fmt.Errorf("%w: %s", ErrExists, rec.Name)
@@ -260,6 +266,7 @@ func (m *Manager) materialize(o *operation) error {
 	if err := store.SyncDir(m.sandboxesDir()); err != nil {
 		return noSpace(err)
 	}
+	b.made = true
 	return o.point("made")
 }
 
@@ -269,13 +276,12 @@ const newPrefix = ".new-"
 // started makes the end of create and start known: the sandbox runs.
 func (m *Manager) started(o *operation) error {
 	b := o.b
-	b.mu.Lock()
-	b.rec.Desired, b.rec.Rest = lifecycle.Started, lifecycle.Stopped
-	b.rec.Reason, b.reason = lifecycle.Reason{}, lifecycle.Reason{}
-	b.rec.Started = m.now().UTC()
-	rec := b.rec
-	b.mu.Unlock()
-	if err := writeRecord(m.stateDir(b.id), rec, true); err != nil {
+	err := m.save(b, func(r *record) {
+		r.Desired, r.Rest = lifecycle.Started, lifecycle.Stopped
+		r.Reason, b.reason = lifecycle.Reason{}, lifecycle.Reason{}
+		r.Started = m.now().UTC()
+	})
+	if err != nil {
 		m.stopNow(b)
 		return noSpace(fmt.Errorf("record the start: %w", err))
 	}
@@ -287,12 +293,11 @@ func (m *Manager) started(o *operation) error {
 func (m *Manager) failed(o *operation, cause error) {
 	b := o.b
 	m.stopNow(b)
-	b.mu.Lock()
-	b.reason = lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: cause.Error()}
-	b.rec.Rest, b.rec.Reason, b.rec.Stopped = lifecycle.Error, b.reason, m.now().UTC()
-	rec := b.rec
-	b.mu.Unlock()
-	if err := writeRecord(m.stateDir(b.id), rec, true); err != nil {
+	err := m.save(b, func(r *record) {
+		b.reason = lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: cause.Error()}
+		r.Rest, r.Reason, r.Stopped = lifecycle.Error, b.reason, m.now().UTC()
+	})
+	if err != nil {
 		m.log.Warn("could not record a failure", "sandbox", b.id, "error", err)
 	}
 	o.enter(lifecycle.Error)

@@ -34,6 +34,9 @@ func (m *Manager) Delete(ctx context.Context, c Caller, ref string) (Info, error
 // The rename is the moment of its end: before it the sandbox is there, after
 // it there is only rubbish, which is cleared away in the background.
 func (m *Manager) discard(b *box) error {
+	// A rename is over by then, or finds the sandbox gone.
+	b.file.Lock()
+	defer b.file.Unlock()
 	name := b.record().Name
 	grave := filepath.Join(m.trashDir(), b.id)
 	moved := false

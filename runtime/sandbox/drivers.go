@@ -54,6 +54,13 @@ type Cgroups interface {
 	Make(id string) error
 	Warnings(r config.Resources) []string
 	OOMKills(id string) (uint64, error)
+	// Freeze stops every process of the sandbox where it is; cgroup.ErrUnavailable
+	// where the host cannot. Thaw lets them go on; one that is not frozen is
+	// no error.
+	Freeze(ctx context.Context, id string) error
+	Thaw(ctx context.Context, id string) error
+	// Frozen tells whether the sandbox is frozen, or was told to be.
+	Frozen(id string) (bool, error)
 	Kill(ctx context.Context, id string) error
 	Remove(ctx context.Context, id string) error
 	List() ([]string, error)

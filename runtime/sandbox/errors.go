@@ -20,6 +20,8 @@ var (
 	ErrUnavailable = errors.New("does not answer")
 	// ErrTooMany: the caller has all the sandboxes that one user may have.
 	ErrTooMany = errors.New("too many sandboxes")
+	// ErrUnsupported: this host, or the sandbox's PID 1, cannot do it.
+	ErrUnsupported = errors.New("not supported here")
 	// ErrNoSpace: the host's disk is full.
 	ErrNoSpace = errors.New("no space left on the state directory's disk")
 )

@@ -43,14 +43,18 @@ func (g *Guest) Finish(s frame.ExitStatus) frame.ExitStatus {
 	return s
 }
 
-// Sessions lists the terminal sessions of a sandbox; none when it does not run.
+// Sessions lists the terminal sessions of a sandbox; none when it does not run
+// or is paused.
 func (m *Manager) Sessions(ctx context.Context, c Caller, ref string) ([]guest.SessionInfo, error) {
 	b, err := m.find(c, ref)
 	if err != nil {
 		return nil, err
 	}
-	if !b.snapshot().State.Running() {
+	switch i := b.snapshot(); {
+	case !i.State.Running():
 		return nil, nil
+	case i.State == lifecycle.Pausing || i.State == lifecycle.Paused:
+		return nil, nil // it has some, and cannot say so
 	}
 	return m.client(b.id).Sessions(ctx)
 }

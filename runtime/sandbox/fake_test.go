@@ -30,6 +30,7 @@ type machine struct {
 	groups  map[string]bool
 	mounted map[string]bool
 	leases  map[uint32]string
+	frozen  map[string]bool
 	next    uint32
 	// boom fails the named driver call.
 	boom map[string]error
@@ -42,12 +43,13 @@ type proc struct {
 	done     chan struct{}
 	mu       sync.Mutex
 	ready    bool
+	thawed   chan struct{} // while it is frozen; closed when it is thawed
 }
 
 func newMachine(t *testing.T) *machine {
 	m := &machine{
 		t: t, procs: map[string]*proc{}, groups: map[string]bool{}, mounted: map[string]bool{}, leases: map[uint32]string{},
-		boom: map[string]error{}, next: 1 << 30,
+		frozen: map[string]bool{}, boom: map[string]error{}, next: 1 << 30,
 	}
 	t.Cleanup(func() {
 		for id := range m.procs {
@@ -68,6 +70,7 @@ func (m *machine) end(id string) {
 	m.mu.Lock()
 	p := m.procs[id]
 	delete(m.procs, id)
+	delete(m.frozen, id)
 	m.mu.Unlock()
 	if p == nil {
 		return
@@ -161,6 +164,15 @@ func (p *proc) serve() {
 func (p *proc) answer(conn net.Conn) {
 	defer conn.Close()
 	p.mu.Lock()
+	if thawed := p.thawed; thawed != nil {
+		p.mu.Unlock()
+		select {
+		case <-thawed:
+		case <-p.done:
+			return
+		}
+		p.mu.Lock()
+	}
 	hello, _ := json.Marshal(guest.Hello{Version: guest.ProtocolVersion, Ready: p.ready, Boot: "b"})
 	p.mu.Unlock()
 	if _, err := conn.Write(frame.Append(nil, frame.Hello, hello)); err != nil {
@@ -192,6 +204,44 @@ func (m *machine) OCIPath(id string) string                { return "/cove-test/
 func (m *machine) Warnings(config.Resources) []string      { return nil }
 func (m *machine) OOMKills(string) (uint64, error)         { return 0, nil }
 func (m *machine) Kill(_ context.Context, id string) error { m.end(id); return nil }
+
+func (m *machine) Freeze(_ context.Context, id string) error { return m.freezer(id, true) }
+func (m *machine) Thaw(_ context.Context, id string) error   { return m.freezer(id, false) }
+
+// freezer stops PID 1, with which its side of the protocol is silent too.
+func (m *machine) freezer(id string, freeze bool) error {
+	call, signal := "thaw", syscall.SIGCONT
+	if freeze {
+		call, signal = "freeze", syscall.SIGSTOP
+	}
+	if err := m.fails(call); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	p := m.procs[id]
+	if m.frozen[id] = freeze; !freeze || p == nil {
+		delete(m.frozen, id)
+	}
+	m.mu.Unlock()
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.thawed != nil && !freeze {
+		close(p.thawed)
+		p.thawed = nil
+	} else if p.thawed == nil && freeze {
+		p.thawed = make(chan struct{})
+	}
+	return p.cmd.Process.Signal(signal)
+}
+
+func (m *machine) Frozen(id string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.frozen[id], nil
+}
 
 func (m *machine) Remove(_ context.Context, id string) error {
 	m.mu.Lock()

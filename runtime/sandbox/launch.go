@@ -104,7 +104,8 @@ func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Se
 	}
 	o.stage("configured")
 	b.mu.Lock()
-	b.run, b.ooms = &run, 0
+	b.run, b.ooms, b.frozen = &run, 0, false
+	b.rec.Hostname = rec.Name // written with the start
 	b.mu.Unlock()
 	return nil
 }
@@ -215,10 +216,14 @@ func (m *Manager) configure(ctx context.Context, rec record, secrets map[string]
 		}
 	}
 	maps.Copy(env, secrets)
-	err := m.client(rec.ID).Configure(ctx, guest.Request{
+	r := guest.Request{
 		Hostname: rec.Name, Env: env, Dir: rec.Spec.Workdir, User: rec.Spec.User, Shell: rec.Spec.Shell,
 		Lenient: !rec.Started.IsZero(),
-	})
+	}
+	if rec.Hostname != rec.Name {
+		r.Formerly = rec.Hostname
+	}
+	err := m.client(rec.ID).Configure(ctx, r)
 	if err != nil {
 		return fmt.Errorf("configure PID 1: %w", err)
 	}
@@ -241,8 +246,10 @@ func (m *Manager) release(b *box, base uint32) {
 	proc, w := b.proc, b.watch
 	b.mu.Unlock()
 	if proc != nil {
-		// The kernel ends the whole pid namespace with its PID 1.
+		// The kernel ends the whole pid namespace with its PID 1, which in
+		// some freezers takes the signal only when it is thawed.
 		_ = proc.Kill()
+		_ = m.thaw(ctx, b)
 		select {
 		case <-w.exited:
 		case <-ctx.Done():
@@ -275,6 +282,6 @@ func (m *Manager) release(b *box, base uint32) {
 	if b.proc != nil {
 		_ = b.proc.Close()
 	}
-	b.proc, b.watch, b.run = nil, nil, nil
+	b.proc, b.watch, b.run, b.frozen = nil, nil, nil, false
 	b.mu.Unlock()
 }

@@ -49,9 +49,16 @@ func (c *cove) do(f func(context.Context) error) error {
 	died := c.died
 	c.mu.Unlock()
 	answered := make(chan error, 1)
-	go func() { answered <- f(ctx) }()
+	go func() {
+		// Where the caller's own goroutine does the work, it dies too.
+		defer close(answered)
+		answered <- f(ctx)
+	}()
 	select {
-	case err := <-answered:
+	case err, ok := <-answered:
+		if !ok {
+			return errDied
+		}
 		return err
 	case <-died:
 		// The operation never ends: its caller's connection just breaks.
@@ -82,7 +89,9 @@ func TestManagerAgainstModel(t *testing.T) {
 	if err := flag.Set("rapid.checks", checks); err != nil {
 		t.Fatal(err)
 	}
-	stages := []string{"named", "made", "leased", "prepared", "created", "running", "configured", "ended", "released"}
+	stages := []string{
+		"named", "made", "leased", "prepared", "created", "running", "configured", "ended", "released", "pausing", "frozen", "resuming", "thawed",
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newCove(t)
 		defer c.abandon()
@@ -90,11 +99,11 @@ func TestManagerAgainstModel(t *testing.T) {
 		names := []string{"a", "b", "c"}
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			name := rapid.SampledFrom(names).Draw(rt, "name")
-			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "die inside", "reopen", "reboot", "die at"}).Draw(rt, "act")
+			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "die inside", "reopen", "reboot", "die at", "die renaming"}).Draw(rt, "act")
 			before, exists := model[name]
 			switch act {
 			case "die inside":
-				if before == lifecycle.Started {
+				if before.Running() {
 					i, err := c.m.Get(everybody, name)
 					if err != nil {
 						rt.Fatal(err)
@@ -112,18 +121,20 @@ func TestManagerAgainstModel(t *testing.T) {
 					c.end(id)
 				}
 				c.boot += "'"
-				c.leases, c.groups = map[uint32]string{}, map[string]bool{}
+				c.leases, c.groups, c.frozen = map[uint32]string{}, map[string]bool{}, map[string]bool{}
 				if err := os.RemoveAll(filepath.Join(c.dir, "run")); err != nil {
 					rt.Fatal(err)
 				}
 				c.open()
 				for n, s := range model {
-					if s == lifecycle.Started {
+					if s.Running() {
 						model[n] = lifecycle.Stopped
 					}
 				}
+			case "rename", "die renaming":
+				c.modelRename(rt, model, name, rapid.SampledFrom(names).Draw(rt, "to"), act == "die renaming")
 			case "die at":
-				op := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete"}).Draw(rt, "op")
+				op := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume"}).Draw(rt, "op")
 				c.mu.Lock()
 				c.dieAt = rapid.SampledFrom(stages).Draw(rt, "stage")
 				c.mu.Unlock()
@@ -141,6 +152,8 @@ func TestManagerAgainstModel(t *testing.T) {
 					"stop":    {lifecycle.Stopped},
 					"restart": {lifecycle.Started, lifecycle.Stopped},
 					"delete":  {lifecycle.Destroyed},
+					"pause":   {lifecycle.Paused},
+					"resume":  {lifecycle.Started},
 				}[op]
 				switch {
 				case !errors.Is(err, errDied):
@@ -202,9 +215,56 @@ func (c *cove) operate(op, name string) error {
 			_, err = c.m.Restart(ctx, everybody, name, nil, false)
 		case "delete":
 			_, err = c.m.Delete(ctx, everybody, name)
+		case "pause":
+			_, err = c.m.Pause(ctx, everybody, name)
+		case "resume":
+			_, err = c.m.Resume(ctx, everybody, name)
 		}
 		return err
 	})
+}
+
+// modelRename renames, and may die in the middle of it: then the sandbox has the
+// one name or the other, as it was, and the one it has not is free.
+func (c *cove) modelRename(rt *rapid.T, model map[string]lifecycle.State, from, to string, die bool) {
+	rt.Helper()
+	before, exists := model[from]
+	_, taken := model[to]
+	if die {
+		c.mu.Lock()
+		c.dieAt = rapid.SampledFrom([]string{"linked", "recorded"}).Draw(rt, "stage")
+		c.mu.Unlock()
+	}
+	err := c.do(func(ctx context.Context) error {
+		_, err := c.m.Rename(ctx, everybody, from, to)
+		return err
+	})
+	c.mu.Lock()
+	c.dieAt = ""
+	c.mu.Unlock()
+	switch {
+	case errors.Is(err, errDied):
+		c.abandon()
+		c.open()
+		c.rest()
+		if c.state(to) == lifecycle.Destroyed {
+			return
+		}
+	case !exists:
+		if !errors.Is(err, ErrNotFound) {
+			rt.Fatalf("rename of nothing: %v", err)
+		}
+		return
+	case taken && from != to:
+		if !errors.Is(err, ErrExists) {
+			rt.Fatalf("rename to a taken name: %v", err)
+		}
+		return
+	case err != nil:
+		rt.Fatalf("rename of one that is %s: %v", before, err)
+	}
+	delete(model, from)
+	model[to] = before
 }
 
 // expect is the model: what the table says of an operation that was not cut off.
@@ -221,12 +281,19 @@ func (c *cove) expect(rt *rapid.T, op string, err error, before lifecycle.State,
 			rt.Fatalf("%s of nothing: %v", op, err)
 		}
 		return
+	case lifecycle.Check(lifecycle.Operation(op), before) == lifecycle.Refused && op != "create":
+		var conflict *ConflictError
+		if !errors.As(err, &conflict) || got != before {
+			rt.Fatalf("%s of one that is %s: %v, it is %s", op, before, err, got)
+		}
+		return
 	case err != nil:
 		rt.Fatalf("%s of one that is %s: %v", op, before, err)
 	}
 	want := map[string]lifecycle.State{
 		"create": lifecycle.Started, "start": lifecycle.Started, "restart": lifecycle.Started,
 		"stop": lifecycle.Stopped, "delete": lifecycle.Destroyed,
+		"pause": lifecycle.Paused, "resume": lifecycle.Started,
 	}[op]
 	if got != want {
 		rt.Fatalf("%s of one that is %s ends in %s", op, before, got)

@@ -72,7 +72,7 @@ func (m *Manager) shutdown(o *operation, force bool) {
 	b.mu.Lock()
 	w, timeout := b.watch, time.Duration(b.rec.Spec.Automation.StopTimeout)
 	b.mu.Unlock()
-	if force || w == nil || timeout <= 0 {
+	if force || w == nil || timeout <= 0 || m.thaw(o.ctx, b) != nil {
 		return
 	}
 	// A delete, and the daemon's own end, cut the waiting short.
@@ -107,13 +107,11 @@ func (m *Manager) finishStop(o *operation, reason lifecycle.Reason) error {
 // rest puts the sandbox into a state in which nothing of it runs.
 func (m *Manager) rest(o *operation, s lifecycle.State, reason lifecycle.Reason) error {
 	b := o.b
-	b.mu.Lock()
-	b.reason = reason
-	b.rec.Rest, b.rec.Reason, b.rec.Stopped = s, reason, m.now().UTC()
-	b.rec.Desired = lifecycle.Stopped
-	rec := b.rec
-	b.mu.Unlock()
-	err := writeRecord(m.stateDir(b.id), rec, true)
+	err := m.save(b, func(r *record) {
+		b.reason = reason
+		r.Rest, r.Reason, r.Stopped = s, reason, m.now().UTC()
+		r.Desired = lifecycle.Stopped
+	})
 	o.enter(s)
 	if err != nil {
 		return noSpace(fmt.Errorf("record the stop: %w", err))

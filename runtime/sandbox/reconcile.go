@@ -100,7 +100,7 @@ func (m *Manager) rollBackNew(id string) {
 
 // look finds out what is there of one sandbox. It changes nothing outside it.
 func (m *Manager) look(ctx context.Context, id string) *found {
-	b := &box{id: id}
+	b := &box{id: id, made: true}
 	f := &found{b: b}
 	rec, err := readRecord(m.stateDir(id), id)
 	if err != nil {
@@ -135,6 +135,13 @@ func (m *Manager) look(ctx context.Context, id string) *found {
 	b.proc = proc
 	f.live = true
 	if run.Phase != phaseStarted {
+		return f
+	}
+	// What is frozen does not answer, whoever froze it.
+	if b.frozen, err = m.opt.Cgroups.Frozen(id); err != nil {
+		m.log.Warn("could not ask whether it is paused", "sandbox", id, "error", err)
+	}
+	if b.frozen {
 		return f
 	}
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
@@ -208,9 +215,15 @@ func (m *Manager) settle(f *found) {
 			m.shutdown(o, false)
 			return m.finishStop(o, lifecycle.Reason{Kind: lifecycle.ReasonUser})
 		})
+	case f.live && f.run.Phase == phaseStarted && f.op == lifecycle.OpPause:
+		m.finish(b, lifecycle.OpPause, m.pause)
+	case f.live && f.run.Phase == phaseStarted && f.op == lifecycle.OpResume:
+		m.finish(b, lifecycle.OpResume, m.resume)
+	case f.live && f.run.Phase == phaseStarted && b.frozen:
+		m.announce(b, lifecycle.Paused)
 	case f.live && f.run.Phase == phaseStarted:
 		m.announce(b, lifecycle.Started)
-	case f.run != nil || b.rec.Desired == lifecycle.Started:
+	case f.run != nil || b.rec.Desired == lifecycle.Started || b.rec.Desired == lifecycle.Paused:
 		reason := m.reasonFound(f)
 		m.finish(b, lifecycle.OpStop, func(o *operation) error {
 			o.enter(lifecycle.Stopping)

@@ -95,6 +95,18 @@ func writeRecord(dir string, r record, sync bool) error {
 	return store.Replace(dir, recordFile, append(data, '\n'), sync)
 }
 
+// save changes the record in memory and then on disk, where it outlives a power
+// cut.
+func (m *Manager) save(b *box, change func(*record)) error {
+	b.file.Lock()
+	defer b.file.Unlock()
+	b.mu.Lock()
+	change(&b.rec)
+	rec := b.rec
+	b.mu.Unlock()
+	return writeRecord(m.stateDir(b.id), rec, true)
+}
+
 // readRunning returns nil without an error when the sandbox does not run.
 func readRunning(dir string) (*running, error) {
 	var r running

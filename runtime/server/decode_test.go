@@ -125,7 +125,6 @@ func TestBodiesAndQueries(t *testing.T) {
 		{"POST", "/v1/sandboxes/a/stop", `{"secrets":{}}`, `unknown field "secrets"`},
 		{"DELETE", "/v1/sandboxes/a?now=perhaps", ``, `"now" takes 1 or 0`},
 		{"DELETE", "/v1/sandboxes/a?now=1&now=0", ``, `"now" takes 1 or 0`},
-		{"GET", "/v1/sandboxes?label=x", ``, "KEY=VALUE"},
 		{"GET", "/v1/sandboxes?label=%3Dx", ``, "KEY=VALUE"},
 		{"GET", "/v1/sandboxes?label=a%3D1&label=a%3D2", ``, "two values"},
 		{"GET", "/v1/sandboxes?state=running", ``, `there is no state "running"`},

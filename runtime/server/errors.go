@@ -68,6 +68,8 @@ func apiError(err error) *api.Error {
 		return &api.Error{Code: api.CodeCanceled, Message: err.Error()}
 	case errors.Is(err, sandbox.ErrNoSpace), errors.Is(err, sandbox.ErrTooMany):
 		return &api.Error{Code: api.CodeExhausted, Message: err.Error()}
+	case errors.Is(err, sandbox.ErrUnsupported):
+		return &api.Error{Code: api.CodeUnsupported, Message: err.Error()}
 	case errors.Is(err, guest.ErrInvalid):
 		return &api.Error{Code: api.CodeInvalid, Message: err.Error()}
 	case errors.Is(err, sandbox.ErrUnavailable), errors.Is(err, guest.ErrUnavailable), errors.Is(err, guest.ErrVersion),

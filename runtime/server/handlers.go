@@ -33,11 +33,15 @@ func (q *request) list() error {
 	if err != nil {
 		return err
 	}
-	labels := map[string]string{}
+	labels, having := map[string]string{}, []string{}
 	for _, l := range v["label"] {
 		key, value, ok := strings.Cut(l, "=")
-		if !ok || key == "" {
-			return invalid("query parameter \"label\" takes KEY=VALUE, not %q", clip(l))
+		if key == "" {
+			return invalid("query parameter \"label\" takes KEY=VALUE or KEY, not %q", clip(l))
+		}
+		if !ok {
+			having = append(having, key)
+			continue
 		}
 		if was, twice := labels[key]; twice && was != value {
 			return invalid("label %q cannot have two values", clip(key))
@@ -52,6 +56,11 @@ func (q *request) list() error {
 	all := slices.DeleteFunc(slices.Clone(q.s.opt.Manager.List(q.caller)), func(i sandbox.Info) bool {
 		for key, value := range labels {
 			if has, ok := i.Spec.Labels[key]; !ok || has != value {
+				return true
+			}
+		}
+		for _, key := range having {
+			if _, ok := i.Spec.Labels[key]; !ok {
 				return true
 			}
 		}

@@ -164,6 +164,22 @@ func (m *memory) Delete(ctx context.Context, c sandbox.Caller, ref string) (sand
 	return i, nil
 }
 
+func (m *memory) Pause(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "pause")
+}
+
+func (m *memory) Resume(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "resume")
+}
+
+func (m *memory) Rename(ctx context.Context, c sandbox.Caller, ref, name string) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "rename", name)
+}
+
+func (m *memory) SetLabels(ctx context.Context, c sandbox.Caller, ref string, set map[string]string, remove []string) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "labels", set, remove)
+}
+
 // socket is where the sandbox's PID 1 listens.
 func (m *memory) socket(i sandbox.Info) string { return filepath.Join(m.dir, i.ID) }
 

@@ -90,6 +90,8 @@ func (f Flag) sample() string {
 		return "docker.io/library/debian"
 	case "cpu", "gpu":
 		return "1"
+	case "pids":
+		return "4096"
 	case "memory", "disk":
 		return "1GiB"
 	case "env", "label":

@@ -65,7 +65,7 @@ func TestOverride(t *testing.T) {
 func TestFlagsMarkWhatIsRefused(t *testing.T) {
 	for _, f := range Flags() {
 		p := resolved(t)
-		if f.Name == "allow" || f.Name == "domain" {
+		if f.Name == "allow" || f.Name == "domain" || f.Name == "lan" {
 			p.Spec.Network.BlockAll = false // together they are a contradiction
 		}
 		noError(t, p.Override(f.Name, f.sample()), f.Name)

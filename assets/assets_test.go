@@ -56,13 +56,31 @@ func TestBuiltInProfiles(t *testing.T) {
 			t.Errorf("%s: PATH is %s", e.Name, path)
 		}
 	}
-	want := []string{"base", "go", "node", "python", "shell", "untrusted"}
+	want := []string{"base", "claude", "codex", "go", "node", "opencode", "python", "shell", "untrusted"}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
 	}
 	files, err := fs.Glob(assets.Profiles(), "*")
 	if err != nil || len(files) != len(want) {
 		t.Errorf("%v, %v", files, err)
+	}
+}
+
+// An agent's profile names its program and how to get it, takes its keys from
+// whoever has them, and starts without.
+func TestAgents(t *testing.T) {
+	for name, key := range map[string]string{"claude": "ANTHROPIC_API_KEY", "codex": "OPENAI_API_KEY", "opencode": "OPENAI_API_KEY"} {
+		s := resolve(t, name)
+		if len(s.Command) != 1 || s.Command[0] != name || !strings.HasPrefix(s.Install, "npm install -g ") {
+			t.Errorf("%s: %q, %q", name, s.Command, s.Install)
+		}
+		if !strings.HasPrefix(s.Env["PATH"].Value, s.Env["NPM_CONFIG_PREFIX"].Value+"/bin:") {
+			t.Errorf("%s: what npm installs is not found on %s", name, s.Env["PATH"].Value)
+		}
+		values, missing := s.Secrets(func(name string) (string, bool) { return "v", name == key })
+		if len(missing) != 0 || len(values) != 1 || values[key] != "v" {
+			t.Errorf("%s: %v, missing %v", name, values, missing)
+		}
 	}
 }
 

@@ -107,7 +107,10 @@ func (f Flag) sample() string {
 	case "auto-stop", "auto-archive", "auto-delete":
 		return "7d"
 	}
-	return "true"
+	if f.Switch() {
+		return "true"
+	}
+	return "100"
 }
 
 // Override sets what a flag of the command line says over the profile: a value

@@ -29,6 +29,8 @@ type program struct {
 	UID    uint32   `json:"uid"`
 	GID    uint32   `json:"gid"`
 	Groups []uint32 `json:"groups"`
+	// notice is shown on the program's terminal before it starts.
+	notice string
 	// TTY: standard input is a terminal that becomes the controlling one.
 	TTY bool `json:"tty"`
 }

@@ -79,6 +79,10 @@ func (s *server) newSession(name string, prog *program, req *guest.Request) (*se
 			return nil, notExecutable("keep the output: %v", err)
 		}
 	}
+	if prog.notice != "" {
+		// A line fits in the terminal's own buffer: nothing reads it yet.
+		_, _ = unix.Write(x.term.slave, []byte(prog.notice))
+	}
 	fd := uintptr(x.term.slave)
 	var serr *startError
 	if x.proc, serr = s.run(prog, [3]uintptr{fd, fd, fd}, x.timeout); serr != nil {

@@ -81,13 +81,7 @@ func (s *server) attach(p *peer, conf *settings, req *guest.Request) {
 	// A session may end between being found and being joined: then it is
 	// gone from the table, and the next round makes a new one.
 	for {
-		x, created, serr := s.sessions.join(name, func() (*session, *startError) {
-			prog, err := newProgram(conf, req, true)
-			if err != nil {
-				return nil, err
-			}
-			return s.newSession(name, prog, req)
-		})
+		x, created, serr := s.sessions.join(name, func() (*session, *startError) { return s.begin(name, conf, req) })
 		if serr != nil {
 			p.fail(serr)
 			return
@@ -105,6 +99,27 @@ func (s *server) attach(p *peer, conf *settings, req *guest.Request) {
 		v.receive()
 		return
 	}
+}
+
+// begin starts the program of a new session, or the shell where it is not there
+// and the request has a word to say about it: whoever comes to install it must
+// get in.
+func (s *server) begin(name string, conf *settings, req *guest.Request) (*session, *startError) {
+	prog, err := newProgram(conf, req, true)
+	if err != nil {
+		return nil, err
+	}
+	x, err := s.newSession(name, prog, req)
+	if err == nil || err.code != guest.CodeNotFound || req.Missing == "" {
+		return x, err
+	}
+	shell := *req
+	shell.Argv = nil
+	if prog, err = newProgram(conf, &shell, true); err != nil {
+		return nil, err
+	}
+	prog.notice = req.Missing + "\r\n"
+	return s.newSession(name, prog, &shell)
 }
 
 // execTTY carries out an Exec request with a terminal: a session without a name

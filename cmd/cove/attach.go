@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/signal"
 
@@ -18,7 +19,10 @@ func (a *app) attachCommand() *cobra.Command {
 		Short: "Enter a shell in a sandbox that outlives this terminal",
 		Long: `Enter a shell in a sandbox. It runs on when you leave it with ctrl+], when this
 terminal closes and when the daemon restarts; attach again to come back to it.
-A second ctrl+] right after the first passes it on to the program inside.`,
+A second ctrl+] right after the first passes it on to the program inside.
+
+Where the sandbox's profile has a command, an agent for example, the main session
+runs that; --session with another name is a shell beside it.`,
 		Args:              oneName,
 		ValidArgsFunction: a.sandboxNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -31,22 +35,10 @@ A second ctrl+] right after the first passes it on to the program inside.`,
 			if err != nil {
 				return err
 			}
-			cols, rows := terminalSize(a.stdout)
-			conn, err := client.Attach(ctx, args[0], api.AttachRequest{
-				Session: session, Cols: cols, Rows: rows, Term: os.Getenv("TERM"),
-			})
+			res, err := a.join(ctx, client, args[0], session)
 			if err != nil {
-				return explain(err, args[0])
+				return err
 			}
-			joined, err := attach.Join(ctx, conn)
-			if err != nil {
-				return prefixed(err, args[0])
-			}
-			res, err := joined.Run(ctx, attach.Options{In: a.stdin, Out: a.stdout, Name: args[0], Hold: attach.HoldDefault})
-			if err != nil {
-				return prefixed(err, args[0])
-			}
-			a.warn("%s", res.Line(args[0]))
 			if res.How == attach.Lost || res.How == attach.Canceled {
 				return &exitError{status: statusFailed}
 			}
@@ -56,6 +48,28 @@ A second ctrl+] right after the first passes it on to the program inside.`,
 	c.Flags().StringVar(&session, "session", "", "which of the sandbox's shells, `SESSION`; one is made where there is none (default: main)")
 	must(c.RegisterFlagCompletionFunc("session", a.sessionNames))
 	return c
+}
+
+// join shows a terminal session of a sandbox until it ends or is left, and says
+// what became of it.
+func (a *app) join(ctx context.Context, client *api.Client, name, session string) (attach.Result, error) {
+	cols, rows := terminalSize(a.stdout)
+	conn, err := client.Attach(ctx, name, api.AttachRequest{
+		Session: session, Cols: cols, Rows: rows, Term: os.Getenv("TERM"),
+	})
+	if err != nil {
+		return attach.Result{}, explain(err, name)
+	}
+	joined, err := attach.Join(ctx, conn)
+	if err != nil {
+		return attach.Result{}, prefixed(err, name)
+	}
+	res, err := joined.Run(ctx, attach.Options{In: a.stdin, Out: a.stdout, Name: name, Hold: attach.HoldDefault})
+	if err != nil {
+		return attach.Result{}, prefixed(err, name)
+	}
+	a.warn("%s", res.Line(name))
+	return res, nil
 }
 
 // sessionNames completes the terminal sessions of the sandbox named on the line.

@@ -3,26 +3,31 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"os/signal"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"cove/config"
 	"cove/runtime/api"
+	"cove/runtime/frame"
+	"cove/tui/attach"
 )
 
 func (a *app) runCommand() *cobra.Command {
 	var spec specFlags
 	var how execFlags
 	c := &cobra.Command{
-		Use:   "run [flags] -- CMD...",
+		Use:   "run [flags] [-- CMD...]",
 		Short: "Make a sandbox and run a program in it",
 		Long: `Make a sandbox, run a program in it, and exit with the program's status, as exec
-does. The sandbox is kept, unless --rm is given.`,
+does. The sandbox is kept, unless --rm is given.
+
+Without CMD it is the profile's own command, in a terminal session as attach has
+them: ctrl+] leaves it running, and cove attach comes back to it.`,
+		Example: "  cove run -p python -- python3 -c 'print(6 * 7)'\n  cove run -p claude --mount .:/workspace:rw",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usagef("takes a command (cove run -- CMD...)")
-			}
 			if n := cmd.ArgsLenAtDash(); n > 0 {
 				return usagef("takes nothing before --, got %q (cove run -- CMD...)", args[0])
 			}
@@ -30,7 +35,15 @@ does. The sandbox is kept, unless --rm is given.`,
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.run(cmd.Context(), &spec, &how, args)
+			if len(args) > 0 {
+				return a.run(cmd.Context(), &spec, &how, args)
+			}
+			for _, name := range []string{"workdir", "user", "timeout"} {
+				if cmd.Flags().Changed(name) {
+					return usagef("--%s is for a command, and there is none (cove run --%s ... -- CMD...)", name, name)
+				}
+			}
+			return a.runSession(cmd.Context(), &spec)
 		},
 	}
 	spec.register(a, c)
@@ -69,6 +82,11 @@ func (a *app) run(ctx context.Context, flags *specFlags, how *execFlags, argv []
 	if !remove {
 		return err
 	}
+	return a.remove(ctx, client, made, err)
+}
+
+// remove deletes what was made for one program that has ended with err.
+func (a *app) remove(ctx context.Context, client *api.Client, made api.Sandbox, err error) error {
 	_, gone := client.Delete(ctx, made.ID, true)
 	if gone != nil && !errors.Is(gone, api.ErrNotFound) {
 		complain(a.stderr, "run", explain(gone, made.Name))
@@ -77,4 +95,67 @@ func (a *app) run(ctx context.Context, flags *specFlags, how *execFlags, argv []
 		}
 	}
 	return err
+}
+
+// runSession makes a sandbox and shows the terminal session that runs its
+// profile's command.
+func (a *app) runSession(ctx context.Context, flags *specFlags) error {
+	spec, err := flags.resolve(a)
+	if err != nil {
+		return err
+	}
+	if len(spec.Command) == 0 {
+		return usagef("takes a command (cove run -- CMD...): the profile %s has none of its own", spec.Profile)
+	}
+	if !isTerminal(a.stdin) || !isTerminal(a.stdout) {
+		return usagef("the profile's command needs a terminal on standard input and output (without one: cove run -- CMD...)")
+	}
+	if err := commandThere(spec, flags.profile); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	defer stop()
+	made, err := a.create(ctx, flags.name, spec)
+	if err != nil {
+		return err
+	}
+	client := api.New(a.dirs.Socket())
+	res, err := a.join(ctx, client, made.Name, "")
+	switch {
+	case err != nil:
+	case res.How == attach.Detached:
+		return nil // what was left running is not thrown away
+	case res.How != attach.Exited:
+		return &exitError{status: statusFailed}
+	default:
+		err = sessionOutcome(res.Exit)
+	}
+	if !flags.switched("rm") {
+		return err
+	}
+	return a.remove(context.WithoutCancel(ctx), client, made, err)
+}
+
+// sessionOutcome is the exit status of a session's program; what there was to say
+// of it has been said.
+func sessionOutcome(st frame.ExitStatus) error {
+	switch {
+	case st.Reason == frame.ReasonOOM, st.Reason == frame.ReasonGone:
+		return &exitError{status: statusKilled}
+	case st.Code != 0:
+		return &exitError{status: st.Code & 0xff}
+	}
+	return nil
+}
+
+// commandThere says, before anything is made, that the program which a sandbox is
+// for would not be there, and how it can be.
+func commandThere(spec config.Spec, profile string) error {
+	err := config.FindCommand("/", spec, os.Getenv("PATH"))
+	var missing *config.CommandError
+	if !errors.As(err, &missing) || missing.Install == "" {
+		return err
+	}
+	return hint(err, "for all sandboxes: sudo %s; or in one: cove create -p %s -n NAME, cove exec NAME -- %s, cove attach NAME",
+		missing.Install, profile, missing.Install)
 }

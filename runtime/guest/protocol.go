@@ -112,13 +112,16 @@ type Request struct {
 	Lenient bool `json:"lenient,omitempty"`
 
 	// Exec, Attach
-	Argv    []string      `json:"argv,omitempty"`
-	Stdin   bool          `json:"stdin,omitempty"`
-	TTY     bool          `json:"tty,omitempty"`
-	Cols    int           `json:"cols,omitempty"`
-	Rows    int           `json:"rows,omitempty"`
-	Term    string        `json:"term,omitempty"`
-	Session string        `json:"session,omitempty"`
+	Argv    []string `json:"argv,omitempty"`
+	Stdin   bool     `json:"stdin,omitempty"`
+	TTY     bool     `json:"tty,omitempty"`
+	Cols    int      `json:"cols,omitempty"`
+	Rows    int      `json:"rows,omitempty"`
+	Term    string   `json:"term,omitempty"`
+	Session string   `json:"session,omitempty"`
+	// Missing (Attach) is a line that tells where Argv's program is not there:
+	// the new session then shows it, and has the shell in the program's place.
+	Missing string        `json:"missing,omitempty"`
 	Timeout time.Duration `json:"timeout,omitempty"` // Exec, Shutdown; nanoseconds
 }
 

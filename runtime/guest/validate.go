@@ -66,6 +66,9 @@ func (r *Request) validateProgram() error {
 			return fmt.Errorf("bad %s %q", what, s)
 		}
 	}
+	if len(r.Missing) > maxText || strings.ContainsFunc(r.Missing, func(c rune) bool { return c < ' ' || 0x7f <= c && c <= 0x9f }) {
+		return errors.New("what to tell of a missing program is not one line")
+	}
 	if r.Session != "" && !ValidSession(r.Session) {
 		return fmt.Errorf("bad session name %q", r.Session)
 	}

@@ -84,6 +84,7 @@ func (q *request) stream(r guest.Request) error {
 	if err != nil {
 		return err
 	}
+	r = forMain(r, g.Info.Spec)
 	inside, err := g.Client.Open(q.r.Context(), r)
 	if err != nil {
 		return err
@@ -96,6 +97,17 @@ func (q *request) stream(r guest.Request) error {
 	client.touch = g.Touch
 	_, q.failure = guest.Relay(q.s.under.streams, client, inside, g.Finish)
 	return nil
+}
+
+// forMain gives the main session what the sandbox is for. Another session, and
+// one whose client names a program, has what it always has.
+func forMain(r guest.Request, spec config.Spec) guest.Request {
+	main := r.Session == "" || r.Session == guest.DefaultSession
+	if r.Kind != guest.Attach || !main || len(r.Argv) > 0 || len(spec.Command) == 0 {
+		return r
+	}
+	r.Argv, r.Missing = spec.Command, "cove: "+config.MissingCommand(spec)
+	return r
 }
 
 // upgrade makes the connection a stream of frames.

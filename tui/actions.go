@@ -80,7 +80,7 @@ func actions() []action.Action[scope] {
 			Help: "Make a sandbox at once, from the profile of the last one.",
 			When: func(c scope) string { return c.online() },
 			Run:  func(c scope) tea.Cmd { return c.app.createNow() },
-			CLI:  func(c scope) string { return createCommand(c.app.last, "", nil) },
+			CLI:  func(c scope) string { return CreateCommand(c.app.last, "", nil) },
 		},
 		{
 			ID: actStart, Keys: on("s"), Title: "start", Group: "start-stop", Targets: action.One, Hint: true,

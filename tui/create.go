@@ -128,7 +128,7 @@ func (a *App) create(f *createForm, profile, name string, flags []Flag) tea.Cmd 
 	if what == "" {
 		what = "from " + profile
 	}
-	w, shown := a.begin("create", what, createCommand(profile, name, flags))
+	w, shown := a.begin("create", what, CreateCommand(profile, name, flags))
 	w.name = name
 	if f != nil {
 		f.busy = w

@@ -196,8 +196,8 @@ func boolWord(on bool) string {
 	return "false"
 }
 
-// createCommand is the same on the command line, quoted for a POSIX shell.
-func createCommand(profile, name string, flags []Flag) string {
+// CreateCommand is a create on the command line, quoted for a POSIX shell.
+func CreateCommand(profile, name string, flags []Flag) string {
 	words := []string{"cove", "create"}
 	if profile != "" {
 		words = append(words, "-p", profile)

@@ -139,7 +139,7 @@ func (f *createForm) profile() string {
 
 // command is the same on the command line.
 func (f *createForm) command() string {
-	return createCommand(f.profile(), strings.TrimSpace(f.fields.name.Value()), f.fields.flags())
+	return CreateCommand(f.profile(), strings.TrimSpace(f.fields.name.Value()), f.fields.flags())
 }
 
 // changed is called when the person has done something: answers may be others

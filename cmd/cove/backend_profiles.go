@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"cove/config"
 	"cove/tui"
@@ -91,26 +88,14 @@ func preview(profiles *config.Profiles, name string, flags []tui.Flag) (tui.Prev
 	}
 	problems(p.Check())
 	for i, m := range p.Spec.Mounts {
-		if err := readableDir(m.Source); err != nil {
+		dirs, err := openDirs([]config.Mount{m})
+		if err != nil {
 			out.Problems = append(out.Problems, config.Problem{Key: fmt.Sprintf("mounts[%d].source", i), Message: err.Error()})
 		}
+		closeAll(dirs)
 	}
 	_, out.Missing = p.Spec.Secrets(os.LookupEnv)
 	return out, nil
-}
-
-// readableDir tells why the caller cannot mount the directory, or nil.
-func readableDir(path string) error {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("there is no directory %s", oneLine(path))
-	case errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%s is no directory", oneLine(path))
-	case err != nil:
-		return fmt.Errorf("%s cannot be opened: %w", oneLine(path), err)
-	}
-	return unix.Close(fd)
 }
 
 // dirsMost is how many entries of a directory are looked at for a completion.

@@ -108,7 +108,7 @@ func TestPreviewTellsAllThatIsWrong(t *testing.T) {
 	for _, pr := range p.Problems {
 		all.WriteString(pr.String() + "\n")
 	}
-	for _, want := range []string{"--cpu: ", "--memory: ", "mounts[0].source: there is no directory " + dir + "/nowhere", "mounts[1].source: " + file + " is no directory"} {
+	for _, want := range []string{"--cpu: ", "--memory: ", "mounts[0].source: mount " + dir + "/nowhere: there is no such directory", "mounts[1].source: mount " + file + ": it is no directory"} {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("%q is not in\n%s", want, all.String())
 		}

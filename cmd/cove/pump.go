@@ -13,7 +13,7 @@ import (
 
 	"cove/runtime/api"
 	"cove/runtime/frame"
-	"cove/runtime/screen"
+	"cove/tui/attach"
 )
 
 // Statuses that stand for how a program ended, as timeout(1) and shells have
@@ -102,7 +102,7 @@ func (a *app) pump(conn *api.Stream, req api.ExecRequest) (frame.ExitStatus, err
 		// What runs inside draws on the person's own terminal: it may not
 		// make that type, print or touch the clipboard, and what modes it
 		// leaves on are turned off.
-		screen := screen.NewWriter(a.stdout)
+		screen := attach.NewWriter(a.stdout)
 		defer func() { _ = screen.Reset() }()
 		streams.Stdout = screen
 	}

@@ -231,6 +231,46 @@ func (l *lexer) c1(b byte) token {
 	return tokPair
 }
 
+// run returns how many bytes at the beginning of b are plain text, or content
+// of the string under way, whatever comes after.
+func (l *lexer) run(b []byte, old bool) int {
+	if l.c2 || l.more > 0 {
+		return 0
+	}
+	i := 0
+	for i < len(b) {
+		c := b[i]
+		switch {
+		case c >= 0x20 && c < 0x80:
+			i++
+		case c < 0x20:
+			if c == esc || l.state == inString || old && (c == bel || c == 0x05) {
+				return i
+			}
+			i++
+		case c >= 0xc3 && c < 0xf5:
+			k := 2
+			if c >= 0xf0 {
+				k = 4
+			} else if c >= 0xe0 {
+				k = 3
+			}
+			if i+k > len(b) {
+				return i
+			}
+			for _, d := range b[i+1 : i+k] {
+				if d&0xc0 != 0x80 {
+					return i
+				}
+			}
+			i += k
+		default:
+			return i
+		}
+	}
+	return i
+}
+
 func (l *lexer) escape(b byte) token {
 	if l.fromString || l.fromHead {
 		head := l.fromHead

@@ -16,7 +16,7 @@ func pieces() []string {
 	}
 }
 
-func TestFilterRandom(t *testing.T) {
+func TestReplayRandom(t *testing.T) {
 	all := pieces()
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 30_000 {
@@ -24,21 +24,17 @@ func TestFilterRandom(t *testing.T) {
 		for range 1 + r.IntN(12) {
 			in = append(in, all[r.IntN(len(all))]...)
 		}
-		for _, old := range []bool{false, true} {
-			once := Filter{old: old}
-			want := once.Append(nil, in)
-			cut := Filter{old: old}
-			var got []byte
-			for i := range in {
-				got = cut.Append(got, in[i:i+1])
-			}
-			if !bytes.Equal(got, want) {
-				t.Fatalf("%q\nwhole %q\ncut   %q", in, want, got)
-			}
-			again := Filter{old: old}
-			if twice := again.Append(nil, want); !bytes.Equal(twice, want[:len(want)-again.n]) {
-				t.Fatalf("%q\nonce  %q\ntwice %q", in, want, twice)
-			}
+		var once, cut, again Replay
+		want := once.Append(nil, in)
+		var got []byte
+		for i := range in {
+			got = cut.Append(got, in[i:i+1])
+		}
+		if !bytes.Equal(got, want) {
+			t.Fatalf("%q\nwhole %q\ncut   %q", in, want, got)
+		}
+		if twice := again.Append(nil, want); !bytes.Equal(twice, want[:len(want)-again.n]) {
+			t.Fatalf("%q\nonce  %q\ntwice %q", in, want, twice)
 		}
 	}
 }

@@ -2,21 +2,6 @@ package screen
 
 import "strconv"
 
-// Reset brings a terminal of which nothing is known back to where a shell
-// expects it: main screen, no mouse, focus, paste or keyboard protocol, cursor
-// visible, no colours. Where the program's output was followed,
-// [Writer.Reset] does less harm to what was set before.
-const Reset = "\x1b\\" + // end a string, if one was broken off
-	"\x1b[?2026l" +
-	"\x1b[<99u" + // kitty keyboard: this screen's stack
-	// Saving first makes the restore in 1049 harmless on the main screen.
-	"\x1b7\x1b[?1049l" +
-	"\x1b[<99u\x1b[=0;1u\x1b[>4;0m" +
-	"\x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l" +
-	"\x1b[?2004l\x1b[?2031l\x1b[?2048l\x1b[?1l\x1b>\x1b[?5l\x1b[?7h\x1b[?69l\x1b[4l\x1b[20l" +
-	"\x1b7\x1b[r\x1b8" + // setting the region moves the cursor
-	"\x1b(B\x1b)B\x0f\x1b[0m\x1b]8;;\x1b\\\x1b[0 q\x1b[?25h"
-
 // AppendReset appends what brings a terminal that shows the program's output
 // back to its state after a reset, touching only what the program changed.
 func (t *Tracker) AppendReset(b []byte) []byte {
@@ -68,7 +53,7 @@ func (t *Tracker) AppendReset(b []byte) []byte {
 // program must be made to redraw after that: its picture is not kept.
 func (t *Tracker) AppendRestore(b []byte, lines []byte) []byte {
 	b = append(b, "\x1b[0m\x1b[r\x1b[H\x1b[2J"...)
-	b = NewReplay().Append(b, lines)
+	b = new(Replay).Append(b, lines)
 	b = append(b, "\x1b(B\x1b)B\x0f\x1b[0m"...)
 	b = t.kitty[0].appendRestore(b)
 	if t.alt != 0 {

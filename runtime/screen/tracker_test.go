@@ -80,34 +80,6 @@ func TestRestoreShowsLinesBeforeAlternate(t *testing.T) {
 	}
 }
 
-func TestWriterReset(t *testing.T) {
-	var out bytes.Buffer
-	w := NewWriter(&out)
-	if _, err := w.Write([]byte("\x1b[?1049h\x1b[?1003h\x1b[?25l\x1b[>1u\x1b]52;c;?\x07\x1b]11;red\x07\x1b[31mx\x1b]0;unfinished")); err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(out.String(), "52;") {
-		t.Errorf("not filtered: %q", out.String())
-	}
-	out.Reset()
-	if err := w.Reset(); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"\x1b\\", "\x1b[?1049l", "\x1b[?1003l", "\x1b[?25h", "\x1b[<1u", "\x1b]111\x1b\\", "\x1b[0m"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%q is missing in %q", want, out.String())
-		}
-	}
-	out.Reset()
-	if err := w.Reset(); err != nil {
-		t.Fatal(err)
-	}
-	// On a clean terminal nothing moves the cursor or leaves a screen.
-	if got := out.String(); got != "\x1b[?2026l\x1b[0m\x1b]8;;\x1b\\" {
-		t.Errorf("clean: %q", got)
-	}
-}
-
 // bare is the state that a terminal shows, without what only the parser needs.
 func bare(t *Tracker) Tracker {
 	b := *t
@@ -140,24 +112,16 @@ func FuzzTracker(f *testing.F) {
 		if got := bare(one); got != (Tracker{}) {
 			t.Fatalf("reset by %q\ngot %+v", reset, got)
 		}
-		two.WriteAll([]byte(Reset))
-		got := bare(two)
-		// Left to the terminal's own settings.
-		got.changed &^= modeOrigin | modeOf(12) | modeOf(45) | modeOf(66) | modeOf(1007) | modeOf(2027)
-		got.charsets[2], got.charsets[3] = charset{}, charset{}
-		if got != (Tracker{}) {
-			t.Fatalf("by Reset: %+v", got)
-		}
 	})
 }
 
-func BenchmarkFilter(b *testing.B) {
+func BenchmarkReplay(b *testing.B) {
 	in := []byte(strings.Repeat("\x1b[38;5;12mfile.go\x1b[0m: some text on a line of a listing, ümläut\r\n", 500))
 	dst := make([]byte, 0, len(in))
 	b.SetBytes(int64(len(in)))
-	var f Filter
+	var r Replay
 	for b.Loop() {
-		dst = f.Append(dst[:0], in)
+		dst = r.Append(dst[:0], in)
 	}
 }
 

@@ -26,6 +26,9 @@ import (
 // anywhere. A filter belongs to one goroutine.
 type filter struct {
 	title string // put before the titles that the session sets
+	// shared says that the output is drawn on the person's own screen, not on
+	// one that was entered for it: both screens pass as they are.
+	shared bool
 
 	state  state
 	seq    []byte // the sequence being read, from its ESC on
@@ -36,7 +39,7 @@ type filter struct {
 	main recording
 
 	// What was changed and has to be undone, beyond what the reset always does.
-	colors, progress, link, pointer, graphics bool
+	colors, progress, link, pointer, graphics, titled bool
 }
 
 type state uint8
@@ -87,7 +90,7 @@ func plain(p []byte) int {
 // emit passes bytes on, and records them for the day when a full-screen
 // program gives the screen back.
 func (f *filter) emit(dst, b []byte) []byte {
-	if !f.alt {
+	if !f.alt && !f.shared {
 		f.main.add(b)
 	}
 	return append(dst, b...)
@@ -201,6 +204,9 @@ func (f *filter) escaped(dst []byte) []byte {
 		// A full reset would leave our screen; this is what it means inside it.
 		f.alt = false
 		f.main.clear()
+		if f.shared {
+			dst = append(dst, "\x1b[?1049l"...)
+		}
 		return f.emit(dst, []byte(softReset+clearScreen))
 	case len(b) == 1 && strings.IndexByte("78=>DEHMNOZno|}~", b[0]) >= 0,
 		len(b) == 2 && strings.IndexByte("()*+-./#", b[0]) >= 0:
@@ -266,15 +272,16 @@ func (f *filter) modes(dst, params []byte, final byte) []byte {
 	on := final == 'h'
 	for _, p := range strings.Split(string(params), ";") {
 		n, err := strconv.Atoi(p)
-		if err != nil {
-			continue
-		}
-		switch n {
-		case 47, 1047, 1049:
-			dst = f.switchScreen(dst, on)
-		case 3, 40, 95: // the window's width, and keeping the screen over its change
-		default:
-			dst = f.emit(dst, []byte("\x1b[?"+p+string(final)))
+		switch {
+		case err != nil:
+		case n == 47 || n == 1047 || n == 1049:
+			if f.shared {
+				dst = append(dst, "\x1b[?"+strconv.Itoa(n)+string(final)...)
+			} else {
+				dst = f.switchScreen(dst, on)
+			}
+		case allowedMode(n):
+			dst = f.emit(dst, []byte("\x1b[?"+strconv.Itoa(n)+string(final)))
 		}
 	}
 	return dst
@@ -365,7 +372,7 @@ func (f *filter) image() bool {
 		if last != ';' || f.seq[2] != 'G' {
 			return false
 		}
-		if !direct(f.seq[3 : len(f.seq)-1]) {
+		if control := f.seq[3 : len(f.seq)-1]; !direct(control) || !printable(control) {
 			f.state = strSkip
 			return false
 		}
@@ -373,6 +380,11 @@ func (f *filter) image() bool {
 		return true
 	}
 	return false
+}
+
+// printable tells whether there is nothing in b but printable ASCII.
+func printable(b []byte) bool {
+	return bytes.IndexFunc(b, func(r rune) bool { return r < 0x20 || r >= 0x7f }) < 0
 }
 
 // direct tells whether the control data of kitty graphics name no file and no
@@ -390,7 +402,7 @@ func direct(control []byte) bool {
 // commands without data.
 func (f *filter) ended(dst []byte) []byte {
 	switch {
-	case f.seq[1] == '_' && len(f.seq) > 2 && f.seq[2] == 'G' && direct(f.seq[3:]) && plain(f.seq[2:]) == len(f.seq)-2:
+	case f.seq[1] == '_' && len(f.seq) > 2 && f.seq[2] == 'G' && direct(f.seq[3:]) && printable(f.seq[3:]):
 		f.graphics = true
 		return append(append(dst, f.seq...), "\x1b\\"...)
 	case f.seq[1] != ']':
@@ -401,6 +413,10 @@ func (f *filter) ended(dst []byte) []byte {
 	out := func(s string) []byte { return append(dst, "\x1b]"+s+"\x1b\\"...) }
 	switch num {
 	case "0", "2":
+		if f.shared && !f.titled { // to be brought back
+			dst = append(dst, "\x1b[22;2t"...)
+		}
+		f.titled = true
 		return out("2;" + text.Cut(f.title+arg, 200, ""))
 	case "4", "10", "11", "12", "17", "19", "104", "110", "111", "112", "117", "119":
 		// Colours; the answers to "?" are numbers of a fixed form.

@@ -64,9 +64,65 @@ func TestFilterDrops(t *testing.T) {
 		"string ended by another":   "\x1b]52;c;?\x1b[21t",
 		"control inside":            "\x1b[2\x051t",
 		"deleted character":         "\x7f\x00\x11",
+		"VT52":                      "\x1b[?2l",
+		"VT52 and others":           "\x1b[?2;3;1034;8452h",
+		"saved modes":               "\x1b[?1049s\x1b[?1049r\x1b[?2r",
+		"keyboard lock":             "\x1b[2h",
+		"local echo":                "\x1b[12l",
+		"meta keys":                 "\x1b[?1034h\x1b[?1036l",
+		"one character for hours":   "\x1b[99999b",
 	} {
 		require.Equal(t, "", filtered(s), name)
 		require.Equal(t, "ab", filtered("a"+s+"b"), name)
+	}
+}
+
+// What is seen by terminals that read the grammar otherwise, or is made of what
+// is left when something was dropped, does not pass either.
+func TestFilterDropsWhatHides(t *testing.T) {
+	for name, s := range map[string]string{
+		"title report":                "\x1b[21t",
+		"icon report":                 "\x1b[20t",
+		"title report, zeros":         "\x1b[0021t",
+		"title report, control":       "\x1b[2\n1t",
+		"title report, more":          "\x1b[21;1t",
+		"title report, after rubbish": "\x1b[3\x1b[21t",
+		"clipboard write":             "\x1b]52;c;aGVsbG8=\x07",
+		"clipboard read":              "\x1b]52;c;?\x1b\\",
+		"clipboard, zeros":            "\x1b]0000052;c;?\x07",
+		"clipboard, control":          "\x1b]5\x002;c;?\x07",
+		"clipboard, plus":             "\x1b]+52;c;?\x07",
+		"kitty clipboard":             "\x1b]5522;type=read;\x1b\\",
+		"font query":                  "\x1b]50;?\x07",
+		"Emacs":                       "\x1b]51;Efind-file /etc/passwd\x07",
+		"iTerm2":                      "\x1b]1337;ReportVariable=dXNlcg==\x07",
+		"DECRQSS":                     "\x1bP$qm\x1b\\",
+		"XTGETTCAP":                   "\x1bP+q544e\x1b\\",
+		"user-defined keys":           "\x1bP1;1|17/726d0d\x1b\\",
+		"tmux passthrough":            "\x1bPtmux;\x1b\x1b]52;c;?\x07\x1b\\",
+		"kitty remote control":        "\x1bP@kitty-cmd{}\x1b\\",
+		"print":                       "\x1b[5i",
+		"print, private":              "\x1b[?5i",
+		"checksum":                    "\x1b[1;1;1;1;2;2*y",
+		"leave UTF-8":                 "\x1b%@",
+		"8-bit replies":               "\x1b G",
+		"bad grammar":                 "\x1b[2?1t",
+		"cut off":                     "\x1b[12\x18",
+		"too long":                    "\x1b[" + strings.Repeat("1;", 200) + "m",
+	} {
+		got := filtered("a" + s + "b")
+		// The end of a passthrough, and a control that acts at once, may stay.
+		got = strings.NewReplacer("\x1b\\", "", "\n", "").Replace(got)
+		require.Equal(t, "ab", got, name)
+	}
+	drop := "\x1b]52;c;?\x07"
+	for in, want := range map[string]string{
+		"\x1b[2" + drop + "1t":          "1t",
+		"\x1b]5" + drop + "2;c;?\x07":   "2;c;?\a",
+		"\x1bP+" + drop + "q544e\x1b\\": "q544e",
+		"\x1b" + drop + "]52;c;?\x07":   "]52;c;?\a",
+	} {
+		require.Equal(t, want, filtered(in), "%q", in)
 	}
 }
 
@@ -173,4 +229,26 @@ func BenchmarkFilter(b *testing.B) {
 	for b.Loop() {
 		out = f.Write(out[:0], text)
 	}
+}
+
+// A program on the person's own screen has both screens, and what it changes
+// is undone; a terminal that it has not touched is left alone.
+func TestWriter(t *testing.T) {
+	var out strings.Builder
+	w := NewWriter(&out)
+	_, err := w.Write([]byte("\x1b[?1049h\x1b[?1003h\x1b[?25l\x1b[>1u\x1b]52;c;?\x07\x1b]11;red\x07\x1b]0;vim\x07\x1b[31mx\x1b]0;unfinished"))
+	require.NoError(t, err)
+	require.Equal(t, "\x1b[?1049h\x1b[?1003h\x1b[?25l\x1b[>1u\x1b]11;red\x1b\\\x1b[22;2t\x1b]2;vim\x1b\\\x1b[31mx", out.String())
+	out.Reset()
+	require.NoError(t, w.Reset())
+	for _, want := range []string{"\x1b[?1049l", "\x1b[?1003l", "\x1b[?25h", "\x1b[<1u", "\x1b]111\x1b\\", "\x1b[0m", "\x1b[23;2t"} {
+		require.Contains(t, out.String(), want)
+	}
+	out.Reset()
+	require.NoError(t, w.Reset())
+	require.Equal(t, "\x1b[?2026l\x1b[0m\x1b]8;;\x1b\\", out.String())
+	out.Reset()
+	_, err = w.Write([]byte("\x1b[?2l\x1b[21t\x1bc"))
+	require.NoError(t, err)
+	require.Equal(t, "\x1b[?1049l"+softReset+clearScreen, out.String())
 }

@@ -13,8 +13,14 @@ import (
 //
 // Encodings may be split over reads. Bytes that could be the beginning of one
 // are held back; [matcher.flush] gives them up when nothing follows.
+//
+// Pasted text is not typed: where the program inside has asked for brackets
+// around it (mode 2004), a 0x1d in it goes to the program. A paste whose end
+// never comes must not keep the person in: a detach key that is all that was
+// read counts even then.
 type matcher struct {
-	held []byte
+	held    []byte
+	pasting bool
 }
 
 // key is what a match is.
@@ -24,6 +30,8 @@ const (
 	noKey   key = iota
 	detach      // ctrl+] was pressed
 	ignored     // ctrl+] was released or repeats, or a modifier was touched
+	pasteBegin
+	pasteEnd
 )
 
 // feed takes what was read. It returns the bytes before the first detach key,
@@ -39,8 +47,12 @@ func (m *matcher) feed(p []byte) (before, pressed, rest []byte) {
 		}
 		k, n, whole := match(p[i:])
 		switch {
-		case k == detach:
+		case k == detach && (!m.pasting || n == len(p)):
+			m.pasting = false
 			return p[:i], p[i : i+n], p[i+n:]
+		case k == pasteBegin, k == pasteEnd:
+			m.pasting = k == pasteBegin
+			i += n - 1
 		case !whole:
 			m.held = bytes.Clone(p[i:])
 			return p[:i], nil, nil
@@ -67,7 +79,7 @@ func again(p []byte) (skip int, pressed []byte) {
 			return skip, p[skip : skip+n]
 		case ignored:
 			skip += n
-		case noKey:
+		case noKey, pasteBegin, pasteEnd:
 			return skip, nil
 		}
 	}
@@ -117,6 +129,12 @@ const (
 func judge(params string, final byte) key {
 	fields := strings.Split(params, ";")
 	if final == '~' {
+		switch params {
+		case "200":
+			return pasteBegin
+		case "201":
+			return pasteEnd
+		}
 		if len(fields) == 3 && fields[0] == "27" && fields[2] == strconv.Itoa(codeBracket) && control(fields[1]) {
 			return detach
 		}

@@ -17,7 +17,16 @@ func allowed(prefix byte, inter string, final byte, params string) verdict {
 	switch string(prefix) + inter {
 	case "\x00":
 		switch {
-		case strings.IndexByte("@ABCDEFGHIJKLMPSTXZ`abdefghlmrsu", final) >= 0:
+		case final == 'b' && len(params) > 4: // a character again and again, for hours
+			return drop
+		case final == 'h' || final == 'l':
+			// Insert and new line; not the keyboard's lock (2), under which no
+			// key would detach anymore, nor local echo (12).
+			if params == "4" || params == "20" {
+				return pass
+			}
+			return drop
+		case strings.IndexByte("@ABCDEFGHIJKLMPSTXZ`abdefgmrsu", final) >= 0:
 			return pass
 		case final == 'c', final == 'n':
 			return query
@@ -26,7 +35,7 @@ func allowed(prefix byte, inter string, final byte, params string) verdict {
 		}
 	case "?":
 		switch final {
-		case 'J', 'K', 'W', 'r', 's': // selective erase, tab stops, saved modes
+		case 'J', 'K', 'W': // selective erase, tab stops; not saved modes: any could come back
 			return pass
 		case 'n', 'u':
 			return query
@@ -78,6 +87,22 @@ func allowed(prefix byte, inter string, final byte, params string) verdict {
 	return drop
 }
 
+// allowedMode judges a DEC private mode; those of the second screen are not
+// judged here. All that pass are in the reset. What does not: VT52 (2), in which
+// a terminal takes other sequences and sends other keys, of which the filter
+// knows nothing; the window's width (3, 40, 95); what keys send beyond cursor
+// keys and keypad (67, 1034 to 1039), which a reset cannot know.
+func allowedMode(n int) bool {
+	switch n {
+	case 1, 5, 6, 7, 9, 12, 25, 45, 66, 69, // keys, picture, cursor, margins
+		1000, 1001, 1002, 1003, 1004, 1005, 1006, 1015, 1016, // mouse and focus
+		1048,                         // save and restore the cursor
+		2004, 2026, 2027, 2031, 2048: // paste, updates as a whole, graphemes, colour scheme, size
+		return true
+	}
+	return false
+}
+
 // Sequences of ours.
 const (
 	clearScreen = "\x1b[m\x1b[r\x1b[2J\x1b[H"
@@ -101,12 +126,19 @@ func (f *filter) reset() string {
 	b.Write(f.close(nil))
 	b.WriteString("\x1b[?2026l" + // synchronized output: nothing else shows before
 		softReset +
-		"\x1b[?9l\x1b[?2004l\x1b[?2031l\x1b[?2048l" + // reports: X10 mouse, paste, colour scheme, size
+		"\x1b[?9l\x1b[?1001l\x1b[?2004l\x1b[?2027l\x1b[?2031l\x1b[?2048l" + // reports: X10 mouse, paste, colour scheme, size
 		"\x1b[?1l\x1b>\x1b[?66l" + // cursor keys and keypad
 		"\x1b[?5l\x1b[?6l\x1b[?45l\x1b[?69l\x1b[r" + // inverse screen, origin, reverse wrap, margins
 		"\x1b[4l\x1b[20l" + // insert, new line
 		"\x1b(B\x1b)B\x1b*B\x1b+B\x0f" + // character sets
 		"\x1b[m\x1b[0\"q\x1b[0 q\x1b[?12l\x1b[?25h") // colours, protection, cursor
+	f.undo(&b)
+	b.WriteString("\x1b[2J\x1b[H\x1b[?1049l\x1b[23;2t")
+	return b.String()
+}
+
+// undo undoes what there are no modes for.
+func (f *filter) undo(b *strings.Builder) {
 	if f.graphics {
 		b.WriteString("\x1b_Ga=d\x1b\\")
 	}
@@ -122,6 +154,4 @@ func (f *filter) reset() string {
 	if f.pointer {
 		b.WriteString("\x1b]22;default\x1b\\")
 	}
-	b.WriteString("\x1b[2J\x1b[H\x1b[?1049l\x1b[23;2t")
-	return b.String()
 }

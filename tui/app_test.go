@@ -59,8 +59,6 @@ func TestDisabledKeysSayWhy(t *testing.T) {
 	m = newModel(t, 80, 24)
 	m.key("D")
 	m.see("delete: no sandbox is selected")
-	m.key("?") // and the help says it too
-	m.see("now: no sandbox is selected")
 }
 
 func TestOneThingAtATimeForEachSandbox(t *testing.T) {
@@ -253,19 +251,6 @@ func TestColoursOfTheTerminal(t *testing.T) {
 	require.Equal(t, 0, m.app.theme.OK.Fg)
 	m.send(tea.ColorProfileMsg{Profile: colorprofile.TrueColor})
 	require.Equal(t, 0, m.app.theme.OK.Fg, "NO_COLOR stays")
-}
-
-func TestHelpNamesEveryAction(t *testing.T) {
-	m := newModel(t, 120, 200, fleet(noon())...)
-	m.key("?")
-	s := m.screen().Text()
-	for _, a := range m.app.actions.Rows() {
-		require.Contains(t, s, a.Key())
-		require.Contains(t, s, strings.Fields(a.Help)[0])
-	}
-	require.Contains(t, s, "$ cove rm fix-auth")
-	m.key("q")
-	m.gone("─ Help ─")
 }
 
 func TestUsable(t *testing.T) {

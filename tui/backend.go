@@ -22,7 +22,9 @@ type Backend interface {
 	// away or each returns an error. It always returns an error.
 	Stats(ctx context.Context, each func(api.StatsReport) error) error
 	// Create makes and starts a sandbox; an empty name lets the daemon choose.
-	Create(ctx context.Context, name string, spec config.Spec) (api.Sandbox, error)
+	// The id is twelve hex digits, which whoever asks makes up, so that it can
+	// be followed and broken off while it is made.
+	Create(ctx context.Context, id, name string, spec config.Spec) (api.Sandbox, error)
 	// The others take the id of a sandbox.
 	Start(ctx context.Context, id string) error
 	Stop(ctx context.Context, id string) error

@@ -2,6 +2,8 @@ package tui
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 
 	tea "charm.land/bubbletea/v2"
@@ -129,7 +131,7 @@ func (a *App) create(f *createForm, profile, name string, flags []Flag) tea.Cmd 
 		what = "from " + profile
 	}
 	w, shown := a.begin("create", what, CreateCommand(profile, name, flags))
-	w.name = name
+	w.id = newID()
 	if f != nil {
 		f.busy = w
 	}
@@ -139,11 +141,18 @@ func (a *App) create(f *createForm, profile, name string, flags []Flag) tea.Cmd 
 		msg := createdMsg{form: f, work: w, profile: profile}
 		spec, err := a.opts.Profiles.Resolve(ctx, profile, flags)
 		if err == nil {
-			msg.box, err = a.opts.Backend.Create(ctx, name, spec)
+			msg.box, err = a.opts.Backend.Create(ctx, w.id, name, spec)
 		}
 		msg.err = err
 		return msg
 	})
+}
+
+// newID is an id for a sandbox that is to be made.
+func newID() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
 }
 
 // createNow makes a sandbox at once, from the profile of the last one or the
@@ -185,6 +194,11 @@ func (msg createdMsg) deliver(a *App) tea.Cmd {
 	open := f != nil && a.dialogs.Has(f)
 	attach := f != nil && f.attach && open
 	switch {
+	case msg.err != nil && f != nil && f.broken && errors.Is(msg.err, api.ErrCanceled):
+		a.end(msg.work, msg.err, true)
+		f.busy, f.broken = nil, false
+		a.notice.say(a.now, "create "+msg.work.what+": broken off")
+		return nil
 	case msg.err != nil:
 		a.end(msg.work, msg.err, open)
 		if f != nil && a.form == f {

@@ -35,12 +35,13 @@ type createForm struct {
 	err      error // of the whole: the daemon's, or why there are no profiles
 
 	busy   *work // the create under way
+	broken bool  // which is being broken off
 	attach bool  // and attach to it then
 
 	areaTop int // lines above the fields, as drawn last
 }
 
-type createKeys struct{ create, attach, cancel, leave, copy, all key.Binding }
+type createKeys struct{ create, attach, cancel, leave, stop, copy, all key.Binding }
 
 func newCreateKeys() createKeys {
 	helped := func(b key.Binding, what string) key.Binding {
@@ -49,7 +50,7 @@ func newCreateKeys() createKeys {
 	}
 	return createKeys{
 		create: helped(on("enter"), "create"), attach: helped(on("alt+enter"), "and attach"), cancel: helped(on("esc"), "cancel"),
-		leave: helped(on("esc"), "leave it to the daemon"), copy: helped(on("ctrl+y"), "copy $"), all: helped(on("ctrl+o"), "all of the error"),
+		leave: helped(on("esc"), "leave it to the daemon"), stop: helped(on("ctrl+x"), "break off"), copy: helped(on("ctrl+y"), "copy $"), all: helped(on("ctrl+o"), "all of the error"),
 	}
 }
 
@@ -74,6 +75,9 @@ func (f *createForm) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
 		return false, nil
 	case key.Matches(k, f.keys.cancel):
 		return f.escape()
+	case f.busy != nil && key.Matches(k, f.keys.stop) && !f.broken:
+		f.broken = true
+		return false, f.app.ask("delete", &api.Sandbox{ID: f.busy.id, Name: f.busy.what}, f.app.opts.Backend.Delete)
 	case f.busy != nil:
 		return false, nil
 	case key.Matches(k, f.keys.create):
@@ -206,7 +210,7 @@ func (f *createForm) enter(attach bool) tea.Cmd {
 
 // refused puts what is wrong beside the field that it is about, or below all.
 func (f *createForm) refused(err error) {
-	f.busy, f.err = nil, err
+	f.busy, f.broken, f.err = nil, false, err
 	f.refusal = map[string]form.Note{}
 	var problems []config.Problem
 	var profile *config.ProfileError
@@ -293,7 +297,7 @@ func (f *createForm) foot(th *theme.Theme, w, h int) []string {
 	hints := []key.Help{f.keys.create.Help(), f.keys.attach.Help(), {Key: "tab", Desc: "next"}, f.keys.cancel.Help(), f.keys.copy.Help()}
 	switch {
 	case f.busy != nil:
-		hints = []key.Help{f.keys.leave.Help(), f.keys.copy.Help()}
+		hints = []key.Help{f.keys.leave.Help(), f.keys.stop.Help(), f.keys.copy.Help()}
 	case f.err != nil:
 		hints = slices.Insert(hints, 0, f.keys.all.Help())
 	case f.fields.mounts.Ghost != "" && f.form.Focus() == fieldMounts:
@@ -335,10 +339,14 @@ func capped(lines []string, most, w int, th *theme.Theme) []string {
 // progress says how far the create is, by what the daemon tells of it.
 func (f *createForm) progress() string {
 	word := "creating"
-	for i := range f.app.snap.Sandboxes {
-		if b := &f.app.snap.Sandboxes[i]; b.Name == f.busy.name && b.State.Passing() {
-			word = strings.ReplaceAll(string(b.State), "_", " ")
+	if b := f.app.find(f.busy.id); b != nil && b.State.Passing() {
+		word = strings.ReplaceAll(string(b.State), "_", " ")
+		if b.Progress != "" {
+			word += ": " + text.Clean(b.Progress)
 		}
+	}
+	if f.broken {
+		word = "breaking it off"
 	}
 	return word + f.app.theme.Glyphs.Ellipsis + f.busy.elapsed(f.app.now)
 }

@@ -22,7 +22,7 @@ const patience = 15 * time.Minute
 // work is something that was asked of the daemon and not answered yet.
 type work struct {
 	verb, what string // "stop", "fix-auth"
-	name       string // the sandbox's, of a create that names it
+	id         string // the sandbox's, of a create
 	cli        string // the same on the command line
 	since      time.Time
 }

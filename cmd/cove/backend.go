@@ -86,7 +86,7 @@ func (b backend) Stats(ctx context.Context, each func(api.StatsReport) error) er
 	}
 }
 
-func (b backend) Create(ctx context.Context, name string, spec config.Spec) (api.Sandbox, error) {
+func (b backend) Create(ctx context.Context, id, name string, spec config.Spec) (api.Sandbox, error) {
 	secrets, err := secretsHere(spec)
 	if err != nil {
 		return api.Sandbox{}, err
@@ -100,7 +100,7 @@ func (b backend) Create(ctx context.Context, name string, spec config.Spec) (api
 		return api.Sandbox{}, err
 	}
 	defer closeAll(dirs)
-	made, err := client.Create(ctx, api.CreateRequest{Name: name, Spec: spec, Secrets: secrets, Dirs: dirs})
+	made, err := client.Create(ctx, api.CreateRequest{ID: id, Name: name, Spec: spec, Secrets: secrets, Dirs: dirs})
 	return made, explain(err, name)
 }
 

@@ -149,11 +149,10 @@ func (f *Fake) Watch(ctx context.Context, _ api.Cursor, each func(api.Event) err
 }
 
 // Create implements the TUI's backend.
-func (f *Fake) Create(ctx context.Context, name string, spec config.Spec) (api.Sandbox, error) {
+func (f *Fake) Create(ctx context.Context, id, name string, spec config.Spec) (api.Sandbox, error) {
 	f.mu.Lock()
 	f.log = append(f.log, "create "+name+" "+spec.Profile)
 	f.made++
-	id := fmt.Sprintf("new-%d", f.made)
 	if name == "" {
 		name = fmt.Sprintf("quiet-otter-%d", f.made)
 	}

@@ -120,7 +120,7 @@ func atPart(part string, err error) error {
 var errNested = errors.New("the mount point does not exist")
 
 func step(parent *os.File, name string, nested bool) (*os.File, error) {
-	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW
+	const flags = unix.O_PATH | unix.O_DIRECTORY
 	next, err := mount.OpenBeneath(parent, name, flags, 0)
 	if !errors.Is(err, unix.ENOENT) {
 		return next, err
@@ -135,7 +135,7 @@ func step(parent *os.File, name string, nested bool) (*os.File, error) {
 	if err := unix.Mkdirat(int(parent.Fd()), name, 0o755); err != nil {
 		return nil, err
 	}
-	made, err := mount.OpenBeneath(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	made, err := mount.OpenBeneath(parent, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,9 @@ func start(args []string) error {
 	if len(args) == 1 && args[0] == superviseArg {
 		return supervise()
 	}
+	if len(args) == 2 && args[0] == holdArg {
+		return hold() // the second names the instance, for people
+	}
 	if len(args) != 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}

@@ -16,9 +16,9 @@ import (
 	"cove/runtime/api"
 	"cove/runtime/frame"
 	"cove/runtime/mount"
+	"cove/runtime/network"
 	"cove/runtime/oci"
 	"cove/runtime/rootfs"
-	"cove/runtime/runner"
 )
 
 // benchRounds is how many times each thing is timed; its median counts.
@@ -235,14 +235,15 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 	if err != nil {
 		b.Fatal(err)
 	}
-	userNS, err := runner.NewUserNS(base)
+	ns, err := network.NewNamespaces(base)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { _ = userNS.Close() })
+	b.Cleanup(func() { _ = ns.Close() })
 	bundle, err := oci.Bundle(oci.Input{
 		ID: "baseline", Hostname: "baseline", Spec: spec, Rootfs: target, UIDBase: base,
-		UserNS:      fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), userNS.Fd()),
+		UserNS:      fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.User.Fd()),
+		NetNS:       fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Net.Fd()),
 		CgroupsPath: "/" + group + "/baseline", InitPath: filepath.Join(h.bin, "cove-init"), Host: host,
 	})
 	if err != nil {

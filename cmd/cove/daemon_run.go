@@ -16,6 +16,7 @@ import (
 	"cove/runtime/cgroup"
 	"cove/runtime/doctor"
 	"cove/runtime/mount"
+	"cove/runtime/network"
 	"cove/runtime/oci"
 	"cove/runtime/rootfs"
 	"cove/runtime/runner"
@@ -161,13 +162,21 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 	if err != nil {
 		return nil, err
 	}
+	net, err := network.New(ctx, network.Options{
+		Inst: inst, Boot: boot, StateDir: dirs.State, RunDir: dirs.Run, LeaseDir: store.LeaseDir, Holder: initPath, UIDs: leases, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	giveBack(net.Close)
 	return &sandbox.Options{
 		StateDir: dirs.State, RunDir: dirs.Run, Inst: inst, BootID: boot, Log: log,
-		Rootfs:   roots,
-		Runner:   &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
-		Cgroups:  groups,
-		Meters:   groups.Meters(),
-		Leases:   leases,
+		Rootfs:  roots,
+		Runner:  &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
+		Cgroups: groups,
+		Meters:  groups.Meters(),
+		Leases:  leases,
+		Network: net, NetworkCounter: net,
 		Bundler:  bundler{init: initPath, host: host},
 		Volumes:  volume.New(volume.Options{Namespaces: []*mount.Namespace{machine}}),
 		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
@@ -210,7 +219,7 @@ type bundler struct {
 // Write implements sandbox.Bundler.
 func (b bundler) Write(dir string, in sandbox.BundleInput) error {
 	spec, err := oci.Bundle(oci.Input{
-		ID: in.ID, Hostname: in.Hostname, Spec: in.Spec, Rootfs: in.Rootfs, UIDBase: in.UIDBase, UserNS: in.UserNS,
+		ID: in.ID, Hostname: in.Hostname, Spec: in.Spec, Rootfs: in.Rootfs, UIDBase: in.UIDBase, UserNS: in.UserNS, NetNS: in.NetNS,
 		CgroupsPath: in.CgroupPath, InitPath: b.init, Host: b.host,
 	})
 	if err != nil {

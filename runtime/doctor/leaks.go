@@ -17,7 +17,7 @@ import (
 
 // Leak is one thing of an instance's that no sandbox accounts for.
 type Leak struct {
-	Kind string // mount, cgroup, container, process, veth, loop, directory, lease, name
+	Kind string // mount, cgroup, container, process, network, loop, directory, lease, name
 	What string
 }
 
@@ -31,6 +31,8 @@ type Facts struct {
 	// Cgroups, Containers and Leases (by first uid) are what the drivers list.
 	Cgroups, Containers []string
 	Leases              map[uint32]string
+	// Network is what the network's driver has of no sandbox.
+	Network []string
 	// Names are the links of the name directory.
 	Names map[string]string
 }
@@ -57,12 +59,15 @@ func Audit(f Facts) ([]Leak, error) {
 			add("lease", "uids from %d for %s", base, id)
 		}
 	}
+	for _, what := range f.Network {
+		add("network", "%s", what)
+	}
 	for name, id := range f.Names {
 		if !f.Sandboxes[id] {
 			add("name", "%s -> %s", name, id)
 		}
 	}
-	for _, look := range []func(Facts, func(string, string, ...any)) error{directories, mounts, processes, links, loops} {
+	for _, look := range []func(Facts, func(string, string, ...any)) error{directories, mounts, processes, loops} {
 		if err := look(f, add); err != nil {
 			return nil, err
 		}
@@ -178,18 +183,6 @@ func ended(dir string) bool {
 	// The state follows the name, which may hold anything, in parentheses.
 	i := strings.LastIndex(string(data), ") ")
 	return i >= 0 && i+2 < len(data) && (data[i+2] == 'Z' || data[i+2] == 'X')
-}
-
-// links looks for network interfaces named after the instance.
-func links(f Facts, add func(string, string, ...any)) error {
-	found, err := filepath.Glob("/sys/class/net/cv" + f.Inst + "-*")
-	if err != nil {
-		return fmt.Errorf("list the network interfaces: %w", err)
-	}
-	for _, l := range found {
-		add("veth", "%s", filepath.Base(l))
-	}
-	return nil
 }
 
 // loops looks for loop devices on files below the state directory.

@@ -53,6 +53,7 @@ func TestAuditNamesEachLeak(t *testing.T) {
 	f.Containers = append(f.Containers, "555555555555")
 	f.Leases[1879113728] = "222222222222"
 	f.Names["lost"] = "666666666666"
+	f.Network = []string{"link cv000000-1"}
 	leaks, err := Audit(f)
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +67,7 @@ func TestAuditNamesEachLeak(t *testing.T) {
 		{"directory", filepath.Join(f.StateDir, "trash", "444444444444")},
 		{"lease", "uids from 1879113728 for 222222222222"},
 		{"name", "lost -> 666666666666"},
+		{"network", "link cv000000-1"},
 	}
 	if diff := cmp.Diff(want, leaks); diff != "" {
 		t.Error(diff)

@@ -43,8 +43,8 @@ const (
 )
 
 // Bundle gives the config.json of a sandbox. The same Input gives the same
-// bundle, byte for byte. The network namespace it asks for has loopback only;
-// it takes no notice of the Spec's network policy. Errors wrap [ErrInput] or
+// bundle, byte for byte. It takes no notice of the Spec's network policy, which
+// belongs to the network namespace it is given. Errors wrap [ErrInput] or
 // [ErrUnsupported] where the Input is at fault.
 func Bundle(in Input) (*specs.Spec, error) {
 	if err := in.validate(); err != nil {
@@ -88,7 +88,7 @@ func Bundle(in Input) (*specs.Spec, error) {
 			// cannot be mounted over one that an outer one owns.
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.UserNamespace, Path: in.UserNS}, {Type: specs.PIDNamespace}, {Type: specs.MountNamespace},
-				{Type: specs.UTSNamespace}, {Type: specs.IPCNamespace}, {Type: specs.NetworkNamespace},
+				{Type: specs.UTSNamespace}, {Type: specs.IPCNamespace}, {Type: specs.NetworkNamespace, Path: in.NetNS},
 				{Type: specs.CgroupNamespace},
 			},
 			CgroupsPath:       in.CgroupsPath,

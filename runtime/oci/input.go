@@ -39,6 +39,9 @@ type Input struct {
 	// range and nothing else; empty lets the runtime make one, which then
 	// belongs to root.
 	UserNS string
+	// NetNS is the path of a network namespace that belongs to UserNS; empty
+	// lets the runtime make one, with a loopback only.
+	NetNS string
 	// CgroupsPath is where the sandbox's control group is, seen from the
 	// top of each hierarchy: "/cove-<inst>/<id>".
 	CgroupsPath string

@@ -15,7 +15,7 @@ import (
 
 // layoutVersion changes whenever this package builds another skeleton from the
 // same host.
-const layoutVersion = 1
+const layoutVersion = 2
 
 // packageDBs are files that every change of the host's packages touches.
 func packageDBs() []string {

@@ -128,7 +128,7 @@ func (in identity) files() []genFile {
 		{"etc/subgid", 0o644, ""},
 		{"etc/hostname", 0o644, defaultHost + "\n"},
 		{"etc/hosts", 0o644, hostsFile(defaultHost)},
-		{"etc/resolv.conf", 0o644, "# No name server: cove sets one when the sandbox may use the network.\n"},
+		{"etc/resolv.conf", 0o644, "# Names are asked of the host's own resolver, where the sandbox may use the network.\nnameserver 169.254.1.1\n"},
 		{"etc/machine-id", 0o444, ""},
 		{"etc/nsswitch.conf", 0o644, nsswitch},
 	}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cove/config"
+	"cove/runtime/network"
 	"cove/runtime/oci"
 )
 
@@ -132,10 +133,11 @@ func newBox(t testing.TB, r *Runner, edit func(*oci.Input, *specs.Spec)) *box {
 		InitPath: program, Host: host,
 		Spec: config.Spec{Resources: config.Resources{CPU: 1.5, Memory: 256 << 20, Pids: 100}},
 	}
-	ns, err := NewUserNS(testBase)
+	ns, err := network.NewNamespaces(testBase)
 	must(t, err)
 	t.Cleanup(func() { _ = ns.Close() })
-	in.UserNS = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Fd())
+	in.UserNS = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.User.Fd())
+	in.NetNS = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Net.Fd())
 	if edit != nil {
 		edit(&in, nil)
 	}

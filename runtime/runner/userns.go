@@ -13,7 +13,7 @@ import (
 // whose uid and gid maps are exactly "0 base 65536". It is asked between create
 // and start: an extra extent, such as the user namespaces for id-mapped mounts
 // have, would make one of the sandbox's uids the host's root. It has to belong to
-// base as well, see [NewUserNS].
+// base as well, see network.NewNamespaces.
 func AssertUserNS(pid int, base uint32) error {
 	for _, name := range []string{"uid_map", "gid_map"} {
 		path := fmt.Sprintf("/proc/%d/%s", pid, name)

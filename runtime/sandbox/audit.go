@@ -6,6 +6,7 @@ import (
 
 	"cove/runtime/doctor"
 	"cove/runtime/lifecycle"
+	"cove/runtime/network"
 )
 
 // Checks tries what this machine can do, now.
@@ -23,6 +24,9 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 	if err := m.trash.drain(ctx); err != nil {
 		return nil, fmt.Errorf("wait for what is being deleted: %w", err)
 	}
+	if err := m.opt.Network.Drain(ctx); err != nil {
+		return nil, fmt.Errorf("wait for links that are being deleted: %w", err)
+	}
 	f := doctor.Facts{
 		Inst: m.opt.Inst, StateDir: m.opt.StateDir, RunDir: m.opt.RunDir,
 		Sandboxes: map[string]bool{}, Running: map[string]bool{},
@@ -36,7 +40,7 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 	if f.Containers, err = m.opt.Runner.List(); err != nil {
 		return nil, fmt.Errorf("list the containers: %w", err)
 	}
-	if f.Leases, err = m.opt.Leases.Mine(); err != nil {
+	if f.Leases, err = m.leases(); err != nil {
 		return nil, fmt.Errorf("list the leases: %w", err)
 	}
 	if f.Names, err = m.links.List(); err != nil {
@@ -49,5 +53,30 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 		f.Running[id] = i.Pid != 0 || i.Op != "" || i.State == lifecycle.Unknown
 	}
 	m.mu.Unlock()
+	if f.Network, err = m.opt.Network.Strays(func(id string) bool { return f.Running[id] }); err != nil {
+		return nil, fmt.Errorf("look at the network: %w", err)
+	}
 	return doctor.Audit(f)
+}
+
+// leases are this instance's leases but those of namespaces that wait for a
+// sandbox. One that is taken while this looks is looked at again.
+func (m *Manager) leases() (map[uint32]string, error) {
+	for again := false; ; again = true {
+		mine, err := m.opt.Leases.Mine()
+		if err != nil {
+			return nil, err
+		}
+		unknown := false
+		for base, id := range mine {
+			if id == network.PoolOwner && m.opt.Network.Pooled(base) {
+				delete(mine, base)
+			} else if id == network.PoolOwner {
+				unknown = true
+			}
+		}
+		if !unknown || again {
+			return mine, nil
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/cgroup"
+	"cove/runtime/network"
 	"cove/runtime/volume"
 )
 
@@ -82,10 +83,28 @@ type NetworkCounter interface {
 	Bytes(id string) (rx, tx int64, ok bool)
 }
 
-// Leases hands out ranges of 65536 uids that no other instance uses.
+// Network gives sandboxes their namespaces and decides what they reach.
+type Network interface {
+	// Take leases a range of uids to the sandbox and gives the namespaces of
+	// it, with a loopback and nothing else. The caller closes them.
+	Take(ctx context.Context, sandbox string) (network.Namespaces, error)
+	// Connect puts a policy in force for a sandbox, whose network namespace
+	// is ns: before its first instruction, or while it runs.
+	Connect(ctx context.Context, sandbox string, ns *os.File, p network.Policy) error
+	// Disconnect takes the sandbox's link away; none there is no error.
+	Disconnect(sandbox string) error
+	// Adopt is told once which sandboxes run, before the first Take.
+	Adopt(ctx context.Context, running map[string]network.Running) error
+	// Drain waits for what goes in the background, Strays names what is there
+	// of no known sandbox, and Pooled tells whether a range of uids waits for
+	// the next sandbox: all for the audit.
+	Drain(ctx context.Context) error
+	Strays(known func(sandbox string) bool) ([]string, error)
+	Pooled(base uint32) bool
+}
+
+// Leases are ranges of 65536 uids that no other instance uses.
 type Leases interface {
-	// Acquire leases a range to the sandbox and returns its first uid.
-	Acquire(ctx context.Context, sandbox string) (base uint32, err error)
 	// Own records which process now stands for the lease, so that others
 	// see that it is in use when this daemon is gone.
 	Own(base uint32, pid int, starttime uint64) error
@@ -100,7 +119,8 @@ type BundleInput struct {
 	Spec         config.Spec
 	Rootfs       string // mounted root
 	UIDBase      uint32
-	UserNS       string // path of the user namespace
+	UserNS       string // paths of the namespaces
+	NetNS        string
 	CgroupPath   string
 }
 

@@ -16,6 +16,7 @@ import (
 	"cove/config"
 	"cove/runtime/frame"
 	"cove/runtime/guest"
+	"cove/runtime/network"
 	"cove/runtime/volume"
 )
 
@@ -32,6 +33,8 @@ type machine struct {
 	leases  map[uint32]string
 	frozen  map[string]bool
 	next    uint32
+	// policies are those in force, by sandbox.
+	policies map[string]network.Policy
 	// boom fails the named driver call.
 	boom map[string]error
 }
@@ -48,7 +51,7 @@ type proc struct {
 
 func newMachine(t *testing.T) *machine {
 	m := &machine{
-		t: t, procs: map[string]*proc{}, groups: map[string]bool{}, mounted: map[string]bool{}, leases: map[uint32]string{},
+		t: t, procs: map[string]*proc{}, groups: map[string]bool{}, mounted: map[string]bool{}, leases: map[uint32]string{}, policies: map[string]network.Policy{},
 		frozen: map[string]bool{}, boom: map[string]error{}, next: 1 << 30,
 	}
 	t.Cleanup(func() {
@@ -260,12 +263,57 @@ func (m *machine) List() ([]string, error) {
 	return ids, nil
 }
 
-func (m *machine) Acquire(_ context.Context, sandbox string) (uint32, error) {
+func (m *machine) Take(_ context.Context, sandbox string) (network.Namespaces, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.next += 65536
 	m.leases[m.next] = sandbox
-	return m.next, nil
+	return network.NewNamespaces(m.next)
+}
+
+func (m *machine) Connect(_ context.Context, sandbox string, ns *os.File, p network.Policy) error {
+	if err := m.fails("connect"); err != nil {
+		return err
+	}
+	if _, err := ns.Stat(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.policies[sandbox] = p
+	return nil
+}
+
+func (m *machine) Disconnect(sandbox string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.policies, sandbox)
+	return nil
+}
+
+func (m *machine) Adopt(_ context.Context, running map[string]network.Running) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.policies = map[string]network.Policy{}
+	for id, r := range running {
+		m.policies[id] = r.Policy
+	}
+	return nil
+}
+
+func (m *machine) Drain(context.Context) error { return nil }
+func (m *machine) Pooled(uint32) bool          { return false }
+
+func (m *machine) Strays(known func(string) bool) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var strays []string
+	for id := range m.policies {
+		if !known(id) {
+			strays = append(strays, "policy of "+id)
+		}
+	}
+	return strays, nil
 }
 
 func (m *machine) Own(base uint32, _ int, _ uint64) error {
@@ -326,7 +374,7 @@ func (c *cove) open() {
 	}
 	m, err := Open(context.Background(), Options{
 		StateDir: state, RunDir: run, Inst: "0test0", BootID: c.boot,
-		Rootfs: c, Runner: c, Cgroups: c, Leases: c, Bundler: c, Volumes: volume.New(volume.Options{}),
+		Rootfs: c, Runner: c, Cgroups: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
 		OnStage: func(_, stage string) { c.stage(stage) },
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cove/runtime/guest"
+	"cove/runtime/network"
 	"cove/runtime/runner"
 	"cove/runtime/volume"
 )
@@ -40,9 +41,12 @@ func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Se
 		}
 	}()
 	run := running{Boot: m.opt.BootID, Phase: phaseLaunching, Cgroup: m.opt.Cgroups.OCIPath(b.id), Warnings: m.opt.Cgroups.Warnings(rec.Spec.Resources)}
-	if run.UIDBase, err = m.opt.Leases.Acquire(o.ctx, b.id); err != nil {
-		return fmt.Errorf("lease a range of uids: %w", err)
+	ns, err := m.opt.Network.Take(o.ctx, b.id)
+	if err != nil {
+		return err
 	}
+	defer ns.Close()
+	run.UIDBase = ns.UIDBase
 	// From here on release undoes all of it: it takes what it finds.
 	undo.push(func() { m.release(b, run.UIDBase) })
 	if err := writeRunning(m.runDir(b.id), run); err != nil {
@@ -52,12 +56,11 @@ func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Se
 		return err
 	}
 
-	listener, userNS, err := m.prepare(o, rec, run, set)
+	listener, err := m.prepare(o, rec, run, ns, set)
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
-	defer userNS.Close()
 	if err := o.point("prepared"); err != nil {
 		return err
 	}
@@ -110,12 +113,12 @@ func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Se
 	return nil
 }
 
-// prepare mounts the root, makes the user namespace, writes the bundle and opens
-// the guest's socket, side by side. The caller closes the two files.
-func (m *Manager) prepare(o *operation, rec record, run running, set *volume.Set) (listener, userNS *os.File, err error) {
+// prepare mounts the root, connects the network, writes the bundle and opens the
+// guest's socket, side by side. The caller closes the listener.
+func (m *Manager) prepare(o *operation, rec record, run running, ns network.Namespaces, set *volume.Set) (listener *os.File, err error) {
 	id := rec.ID
 	if err := makeRunDir(m.bundleDir(id)); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var g errgroup.Group
 	g.Go(func() error {
@@ -125,17 +128,17 @@ func (m *Manager) prepare(o *operation, rec record, run running, set *volume.Set
 		}
 		return m.mountRoot(o.ctx, rec, run.UIDBase, set)
 	})
+	// Its rules are in force before anything runs inside.
+	g.Go(func() error { return m.opt.Network.Connect(o.ctx, id, ns.Net, network.PolicyOf(rec.Spec.Network)) })
 	g.Go(func() (err error) {
-		if userNS, err = runner.NewUserNS(run.UIDBase); err != nil {
-			return err
-		}
 		if err := m.opt.Cgroups.Make(id); err != nil {
 			return err
 		}
 		err = m.opt.Bundler.Write(m.bundleDir(id), BundleInput{
 			ID: id, Hostname: rec.Name, Spec: rec.Spec, Rootfs: m.target(id), UIDBase: run.UIDBase, CgroupPath: run.Cgroup,
-			// This process is there for as long as the runtime needs the path.
-			UserNS: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), userNS.Fd()),
+			// This process is there for as long as the runtime needs the paths.
+			UserNS: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.User.Fd()),
+			NetNS:  fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Net.Fd()),
 		})
 		if err != nil {
 			return noSpace(fmt.Errorf("write the bundle: %w", err))
@@ -144,14 +147,12 @@ func (m *Manager) prepare(o *operation, rec record, run running, set *volume.Set
 		return err
 	})
 	if err := g.Wait(); err != nil {
-		for _, f := range []*os.File{listener, userNS} {
-			if f != nil {
-				_ = f.Close()
-			}
+		if listener != nil {
+			_ = listener.Close()
 		}
-		return nil, nil, err
+		return nil, err
 	}
-	return listener, userNS, nil
+	return listener, nil
 }
 
 // mountRoot mounts the root and, in it, the directories of the host.
@@ -264,6 +265,7 @@ func (m *Manager) release(b *box, base uint32) {
 	var g errgroup.Group
 	g.Go(func() error { warn("container", m.opt.Runner.Forget(b.id)); return nil })
 	g.Go(func() error { warn("root", m.opt.Rootfs.Unmount(m.target(b.id))); return nil })
+	g.Go(func() error { warn("network", m.opt.Network.Disconnect(b.id)); return nil })
 	_ = g.Wait()
 	warn("cgroup", m.opt.Cgroups.Remove(ctx, b.id))
 	for _, name := range []string{socketFile, runningFile} {

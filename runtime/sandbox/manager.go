@@ -37,6 +37,7 @@ type Options struct {
 	Runner  Runner
 	Cgroups Cgroups
 	Leases  Leases
+	Network Network
 	Bundler Bundler
 	Volumes Volumes
 	// Meters and NetworkCounter are for statistics; without them those lack

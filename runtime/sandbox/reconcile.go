@@ -15,6 +15,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/lifecycle"
+	"cove/runtime/network"
 	"cove/runtime/runner"
 	"cove/runtime/store"
 )
@@ -74,6 +75,7 @@ func (m *Manager) reconcile(ctx context.Context) error {
 	}
 	m.index(all)
 	m.clearOrphans(ctx, known)
+	m.adoptNetwork(ctx, all)
 	for _, f := range all {
 		m.settle(f)
 	}
@@ -81,6 +83,20 @@ func (m *Manager) reconcile(ctx context.Context) error {
 		return err
 	}
 	return m.trash.collect()
+}
+
+// adoptNetwork says which sandboxes run and what each may reach. What goes wrong
+// there is no reason to leave them alone otherwise.
+func (m *Manager) adoptNetwork(ctx context.Context, all []*found) {
+	running := map[string]network.Running{}
+	for _, f := range all {
+		if f.live && f.run.Phase == phaseStarted {
+			running[f.b.id] = network.Running{Policy: network.PolicyOf(f.b.rec.Spec.Network), Pid: f.run.Pid}
+		}
+	}
+	if err := m.opt.Network.Adopt(ctx, running); err != nil {
+		m.log.Error("could not take over the network of the sandboxes that run", "error", err)
+	}
 }
 
 func validID(s string) bool {

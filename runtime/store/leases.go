@@ -172,6 +172,22 @@ func (l *Leases) Own(kind string, n, pid int, starttime uint64) error {
 	return nil
 }
 
+// Assign makes a lease of this instance's another sandbox's.
+func (l *Leases) Assign(kind string, n int, sandbox string) error {
+	err := l.locked(context.Background(), func(dir *os.File) error {
+		lease, err := l.mine(dir, kind, n)
+		if err != nil {
+			return err
+		}
+		lease.Sandbox = sandbox
+		return putLease(dir, lease)
+	})
+	if err != nil {
+		return fmt.Errorf("assign %s %d: %w", kind, n, err)
+	}
+	return nil
+}
+
 // Release gives a lease of this instance's back; one that is not there is no
 // error. [ErrForeign]: it is another's by now, which keeps it.
 func (l *Leases) Release(kind string, n int) error {

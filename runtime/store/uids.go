@@ -83,6 +83,15 @@ func (u *UIDLeases) Own(base uint32, pid int, starttime uint64) error {
 	return u.leases.Own(uidKind, n, pid, starttime)
 }
 
+// Assign makes a range of this instance's another sandbox's.
+func (u *UIDLeases) Assign(base uint32, sandbox string) error {
+	n, err := uidNumber(base)
+	if err != nil {
+		return err
+	}
+	return u.leases.Assign(uidKind, n, sandbox)
+}
+
 // Release gives the range back. No process with one of its uids may be left.
 func (u *UIDLeases) Release(base uint32) error {
 	n, err := uidNumber(base)

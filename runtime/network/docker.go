@@ -1,0 +1,137 @@
+package network
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Docker drops all that is forwarded and not its own, and leaves one chain to
+// others, which it goes through first and changes never ("Packet filtering and
+// firewalls" in its manual). An accept in a table of ours counts for nothing
+// against that drop, so the uplink gets two rules there. They are written as
+// iptables writes them, which can list and delete them.
+const dockerChain = "DOCKER-USER"
+
+// admit puts the two rules into each chain of Docker's that lacks them.
+func (d *Driver) admit(uplink string) error {
+	chains, err := d.dockerChains()
+	if err != nil {
+		return err
+	}
+	for _, c := range chains {
+		rules, err := d.nft.GetRules(c.Table, c)
+		if err != nil {
+			return fmt.Errorf("read the chain %s: %w", dockerChain, err)
+		}
+		for _, key := range []expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
+			if !hasAdmission(rules, key, uplink) {
+				d.nft.InsertRule(&nftables.Rule{Table: c.Table, Chain: c, Exprs: rule(meta(key, ifname(uplink)), exprs{&expr.Counter{}}, accept())})
+			}
+		}
+	}
+	return d.nft.Flush()
+}
+
+// unadmit takes the rules out again.
+func (d *Driver) unadmit() error {
+	chains, err := d.dockerChains()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range chains {
+		rules, err := d.nft.GetRules(c.Table, c)
+		errs = append(errs, err)
+		for _, r := range rules {
+			for _, key := range []expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
+				if hasAdmission([]*nftables.Rule{r}, key, linkName(d.o.Inst, 0)) {
+					errs = append(errs, d.nft.DelRule(r))
+				}
+			}
+		}
+	}
+	return errors.Join(append(errs, d.nft.Flush())...)
+}
+
+func (d *Driver) dockerChains() ([]*nftables.Chain, error) {
+	all, err := d.nft.ListChains()
+	if err != nil {
+		return nil, fmt.Errorf("list the host's chains: %w", err)
+	}
+	var found []*nftables.Chain
+	for _, c := range all {
+		ip := c.Table.Family == nftables.TableFamilyIPv4 || c.Table.Family == nftables.TableFamilyIPv6
+		if ip && c.Table.Name == "filter" && c.Name == dockerChain {
+			found = append(found, c)
+		}
+	}
+	return found, nil
+}
+
+// hasAdmission tells whether one of the rules accepts what comes from the
+// uplink, or what goes to it.
+func hasAdmission(rules []*nftables.Rule, key expr.MetaKey, uplink string) bool {
+	for _, r := range rules {
+		var keyed, named, accepts bool
+		for _, e := range r.Exprs {
+			switch e := e.(type) {
+			case *expr.Meta:
+				keyed = keyed || e.Key == key
+			case *expr.Cmp:
+				named = named || bytes.Equal(bytes.TrimRight(e.Data, "\x00"), []byte(uplink))
+			case *expr.Verdict:
+				accepts = accepts || e.Kind == expr.VerdictAccept
+			}
+		}
+		if keyed && named && accepts {
+			return true
+		}
+	}
+	return false
+}
+
+// blockers names the chains of others that drop what the host forwards, unless
+// Docker's lets the uplink through.
+func (d *Driver) blockers() ([]string, error) {
+	all, err := d.nft.ListChains()
+	if err != nil {
+		return nil, fmt.Errorf("list the host's chains: %w", err)
+	}
+	open := map[nftables.TableFamily]bool{}
+	docker, err := d.dockerChains()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range docker {
+		open[c.Table.Family] = true
+	}
+	var names []string
+	for _, c := range all {
+		forwards := c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward
+		if !forwards || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop || c.Table.Name == tableName(d.o.Inst) {
+			continue
+		}
+		if f := c.Table.Family; (f == nftables.TableFamilyIPv4 || f == nftables.TableFamilyIPv6) && c.Table.Name == "filter" && open[f] {
+			continue
+		}
+		names = append(names, fmt.Sprintf("table %s %s, chain %s", familyName(c.Table.Family), c.Table.Name, c.Name))
+	}
+	return names, nil
+}
+
+func familyName(f nftables.TableFamily) string {
+	switch f {
+	case nftables.TableFamilyIPv4:
+		return "ip"
+	case nftables.TableFamilyIPv6:
+		return "ip6"
+	case unix.NFPROTO_INET:
+		return "inet"
+	}
+	return fmt.Sprint(byte(f))
+}

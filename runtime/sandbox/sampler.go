@@ -16,7 +16,7 @@ import (
 const (
 	// statsInterval is how often there is a sample for those who follow.
 	statsInterval = time.Second
-	// statsFresh is how young a sample is taken for one of this moment.
+	// statsFresh is the shortest time that rates are over.
 	statsFresh = 250 * time.Millisecond
 	// statsStale is how old the sample before may be for rates to be over the
 	// time since.
@@ -30,7 +30,7 @@ type sampler struct {
 
 	// taking is held while a sample is taken.
 	taking sync.Mutex
-	before map[string]counted // by id, as of the last sample
+	before map[string]history // by id
 
 	mu      sync.Mutex
 	last    StatsReport
@@ -46,23 +46,31 @@ type counted struct {
 	netRx, netTx int64
 }
 
+// history is what a sandbox had used before: at the last sample, and at one that
+// was at least statsFresh earlier. Samples that follow sooner are not kept.
+type history struct{ base, last counted }
+
+// with adds what is counted now; rates are since base then.
+func (h history) with(c counted) history {
+	if c.at.Sub(h.last.at) >= statsFresh {
+		h.base, h.last = h.last, c
+	}
+	return h
+}
+
 func newSampler(m *Manager) *sampler {
-	return &sampler{m: m, before: map[string]counted{}, subs: map[chan StatsReport]Caller{}}
+	return &sampler{m: m, before: map[string]history{}, subs: map[chan StatsReport]Caller{}}
 }
 
 // Stats takes one sample of all running sandboxes that the caller may see. Rates
-// are over the time since the last sample, or, where that is long ago, over a
-// quarter of a second, which this then waits for. It fails with
-// [ErrUnavailable] when the Manager has closed and with the context's cause.
+// are over the time since an earlier sample; where there was none lately, this
+// takes another a quarter of a second later. It fails with [ErrUnavailable] when
+// the Manager has closed and with the context's cause.
 func (m *Manager) Stats(ctx context.Context, c Caller) (StatsReport, error) {
 	s := m.sampler
-	last, err := s.latest()
-	if err != nil {
-		return StatsReport{}, err
-	}
-	if age := m.now().Sub(last.Time); age < 0 || age > statsStale {
-		s.sample()
-		defer s.letGo()
+	defer s.letGo()
+	r := s.sample().seenBy(c)
+	if !r.rated() {
 		wait := time.NewTimer(statsFresh)
 		defer wait.Stop()
 		select {
@@ -70,12 +78,13 @@ func (m *Manager) Stats(ctx context.Context, c Caller) (StatsReport, error) {
 		case <-ctx.Done():
 			return StatsReport{}, context.Cause(ctx)
 		case <-m.ctx.Done():
-			return StatsReport{}, ErrUnavailable
 		}
+		r = s.sample().seenBy(c)
 	}
-	last = s.now()
-	s.letGo()
-	return last.seenBy(c), nil
+	if m.ctx.Err() != nil {
+		return StatsReport{}, ErrUnavailable
+	}
+	return r, nil
 }
 
 // FollowStats gives a sample every second: the first at once, and where that
@@ -125,22 +134,13 @@ func (s *sampler) close() {
 	}
 }
 
-func (s *sampler) latest() (StatsReport, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return StatsReport{}, ErrUnavailable
-	}
-	return s.last, nil
-}
-
 // run takes samples until nobody follows them any more.
 func (s *sampler) run() {
 	defer s.letGo()
 	tick := time.NewTicker(statsInterval)
 	defer tick.Stop()
 	for first := true; ; first = false {
-		report := s.now()
+		report := s.sample()
 		if !s.hand(report) {
 			return
 		}
@@ -188,35 +188,15 @@ func (s *sampler) letGo() {
 	}
 }
 
-// now is a sample of this moment: over less time than statsFresh rates would be
-// guesses, so one that is younger is taken for one of now.
-func (s *sampler) now() StatsReport {
-	s.taking.Lock()
-	defer s.taking.Unlock()
-	s.mu.Lock()
-	last := s.last
-	s.mu.Unlock()
-	if age := s.m.now().Sub(last.Time); age >= 0 && age < statsFresh {
-		return last
-	}
-	return s.take()
-}
-
-// sample takes a sample, however young the last is.
+// sample takes a sample of all running sandboxes, of every owner.
 func (s *sampler) sample() StatsReport {
 	s.taking.Lock()
 	defer s.taking.Unlock()
-	return s.take()
-}
-
-// take takes a sample of all running sandboxes, of every owner. The
-// caller holds s.taking.
-func (s *sampler) take() StatsReport {
 	s.m.mu.Lock()
 	boxes := slices.Collect(maps.Values(s.m.boxes))
 	s.m.mu.Unlock()
 	r := StatsReport{Time: s.m.now().UTC(), Sandboxes: make([]Stats, 0, len(boxes))}
-	now := make(map[string]counted, len(boxes))
+	now := make(map[string]history, len(boxes))
 	for _, b := range boxes {
 		st, ok := b.stats()
 		if !ok {
@@ -250,7 +230,7 @@ func (b *box) stats() (Stats, bool) {
 
 // measure fills in the rest and notes in now what was counted. It is false when
 // the sandbox ended meanwhile.
-func (s *sampler) measure(b *box, st *Stats, now map[string]counted) bool {
+func (s *sampler) measure(b *box, st *Stats, now map[string]history) bool {
 	var err error
 	if st.Usage, err = s.usage(b.id); errors.Is(err, fs.ErrNotExist) {
 		return false
@@ -269,15 +249,16 @@ func (s *sampler) measure(b *box, st *Stats, now map[string]counted) bool {
 		}
 	}
 	st.NetRx, st.NetTx = c.netRx, c.netTx
-	now[b.id] = c
-	before, ok := s.before[b.id]
-	d := c.at.Sub(before.at).Seconds()
-	if !ok || d <= 0 || d > statsStale.Seconds() {
+	h := s.before[b.id].with(c)
+	now[b.id] = h
+	before := h.base
+	d := c.at.Sub(before.at)
+	if before.at.IsZero() || d <= 0 || d > statsStale {
 		st.Missing = append(st.Missing, MissingRates)
 		return true
 	}
-	st.CPU = grown(before.cpu, c.cpu) / float64(time.Second) / d
-	st.NetRxRate, st.NetTxRate = grown(before.netRx, c.netRx)/d, grown(before.netTx, c.netTx)/d
+	st.CPU = grown(before.cpu, c.cpu) / float64(d)
+	st.NetRxRate, st.NetTxRate = grown(before.netRx, c.netRx)/d.Seconds(), grown(before.netTx, c.netTx)/d.Seconds()
 	if st.CPU >= activeCPU {
 		b.active.touch(c.at)
 		st.Active = c.at.UTC()

@@ -220,17 +220,36 @@ func TestStatsOnce(t *testing.T) {
 		if g.held() != 0 {
 			t.Error("files are held for nobody")
 		}
-		// Soon after it there is no other.
-		n := g.taken()
-		if _, err := m.Stats(t.Context(), Caller{}); err != nil || g.taken() != n {
-			t.Errorf("%v, %d reads", err, g.taken()-n)
+		// Soon after it there is another, with what runs then, whose rates are
+		// not over the moment between them.
+		m.addBox("2", "b", 1001, lifecycle.Started)
+		time.Sleep(time.Millisecond)
+		if r, err = m.Stats(t.Context(), Caller{UID: 5}); err != nil || len(r.Sandboxes) != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		delete(m.boxes, "1")
+		if r, err = m.Stats(t.Context(), Caller{}); err != nil || !slices.Equal(names(r), []string{"b"}) {
+			t.Errorf("%+v, %v", r, err)
+		}
+		delete(m.boxes, "2")
+		m.addBox("1", "a", 0, lifecycle.Started)
+		time.Sleep(time.Minute)
+		g.use("1", time.Second)
+		if r, err = m.Stats(t.Context(), Caller{}); err != nil || r.Sandboxes[0].CPU != 0 || !r.rated() {
+			t.Errorf("%+v, %v", r, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+		g.use("1", time.Second+13*time.Millisecond)
+		begin = time.Now()
+		if r, err = m.Stats(t.Context(), Caller{}); err != nil || r.Sandboxes[0].CPU != 0.05 || time.Since(begin) != 0 {
+			t.Errorf("%+v, %v, after %v", r, err, time.Since(begin))
 		}
 		// And after a second one is enough.
-		time.Sleep(time.Second)
+		time.Sleep(990 * time.Millisecond)
 		g.use("1", 2*time.Second)
 		begin = time.Now()
 		r, err = m.Stats(t.Context(), Caller{})
-		if err != nil || r.Sandboxes[0].CPU != 0.95 || time.Since(begin) != 0 {
+		if err != nil || r.Sandboxes[0].CPU != 1 || time.Since(begin) != 0 {
 			t.Errorf("%+v, %v, after %v", r, err, time.Since(begin))
 		}
 		// A caller who goes away does not wait.

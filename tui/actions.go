@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"charm.land/bubbles/v2/key"
@@ -12,61 +13,107 @@ import (
 	"cove/tui/action"
 )
 
-// scope is what an action sees: the program, and the sandbox it is about, nil
-// when none is selected.
+// scope is what an action sees: the program, the selected sandbox, nil when
+// there is none, and the marked ones, which are meant instead where there are
+// any.
 type scope struct {
-	app *App
-	box *api.Sandbox
+	app    *App
+	box    *api.Sandbox
+	marked []*api.Sandbox
 }
 
 // scope is the scope of now.
-func (a *App) scope() scope { return scope{app: a, box: a.selected()} }
+func (a *App) scope() scope { return scope{app: a, box: a.selected(), marked: a.marked()} }
+
+// targets are the sandboxes that are meant.
+func (c scope) targets() []*api.Sandbox {
+	switch {
+	case len(c.marked) > 0:
+		return c.marked
+	case c.box != nil:
+		return []*api.Sandbox{c.box}
+	}
+	return nil
+}
 
 // Ids of the actions.
 const (
-	actAttach  = "sandbox.attach"
-	actCreate  = "sandbox.create"
-	actNow     = "sandbox.create-now"
-	actStart   = "sandbox.start"
-	actStop    = "sandbox.stop"
-	actRestart = "sandbox.restart"
-	actDelete  = "sandbox.delete"
-	actError   = "notice.show"
-	actDismiss = "notice.dismiss"
-	actUp      = "list.up"
-	actDown    = "list.down"
-	actPageUp  = "list.page-up"
-	actPageDn  = "list.page-down"
-	actFirst   = "list.first"
-	actLast    = "list.last"
-	actHistory = "app.activity"
-	actHelp    = "app.help"
-	actQuit    = "app.quit"
-	actSuspend = "app.suspend"
+	actAttach    = "sandbox.attach"
+	actShell     = "sandbox.shell"
+	actCreate    = "sandbox.create"
+	actNow       = "sandbox.create-now"
+	actStart     = "sandbox.start"
+	actStop      = "sandbox.stop"
+	actRestart   = "sandbox.restart"
+	actPause     = "sandbox.pause"
+	actResume    = "sandbox.resume"
+	actRename    = "sandbox.rename"
+	actLabels    = "sandbox.labels"
+	actCopy      = "sandbox.copy"
+	actDelete    = "sandbox.delete"
+	actFilter    = "list.filter"
+	actSort      = "list.sort"
+	actReverse   = "list.reverse"
+	actMark      = "list.mark"
+	actRange     = "list.range"
+	actMarkAll   = "list.mark-all"
+	actDetail    = "detail.toggle"
+	actTabNext   = "detail.next"
+	actTabBack   = "detail.previous"
+	actDetailDn  = "detail.down"
+	actDetailUp  = "detail.up"
+	actError     = "notice.show"
+	actBack      = "app.back"
+	actUp        = "list.up"
+	actDown      = "list.down"
+	actPageUp    = "list.page-up"
+	actPageDn    = "list.page-down"
+	actFirst     = "list.first"
+	actLast      = "list.last"
+	actHistory   = "app.activity"
+	actHelp      = "app.help"
+	actQuit      = "app.quit"
+	actSuspend   = "app.suspend"
+	groupRunning = "start-stop"
+	groupFrozen  = "pause-resume"
 )
 
 // actions is the table of all that can be done, in the order in which the
 // footer and the help show it.
 func actions() []action.Action[scope] {
-	move := func(id, title, help string, n func(*App) int, keys ...string) action.Action[scope] {
-		return action.Action[scope]{
-			ID: id, Keys: on(keys...), Title: title, Help: help,
-			Run: func(c scope) tea.Cmd { c.app.list.Move(n(c.app)); return nil },
-		}
+	return slices.Concat(sandboxActions(), recordActions(), listActions(), detailActions(), moves(), appActions())
+}
+
+// sandboxActions change what runs.
+func sandboxActions() []action.Action[scope] {
+	start := func(a *App) operation {
+		return operation{verb: "start", id: actStart, do: a.opts.Backend.Start}
+	}
+	stop := func(a *App) operation {
+		return operation{verb: "stop", id: actStop, do: a.opts.Backend.Stop, effect: "What runs in them ends, their files stay."}
+	}
+	restart := func(a *App) operation {
+		return operation{verb: "restart", id: actRestart, do: a.opts.Backend.Restart, effect: "What runs in them ends, their files stay."}
+	}
+	pause := func(a *App) operation {
+		return operation{verb: "pause", id: actPause, do: a.opts.Backend.Pause, effect: "What runs in them stands still and keeps its memory."}
+	}
+	resume := func(a *App) operation {
+		return operation{verb: "resume", id: actResume, do: a.opts.Backend.Resume}
 	}
 	return []action.Action[scope]{
 		{
 			ID: actAttach, Keys: on("enter"), Title: "attach", Targets: action.One, Hint: true,
 			Help: "Work in a shell of the sandbox, on the whole screen. ctrl+] comes back here; what runs in it goes on.",
 			When: func(c scope) string {
-				why := c.legal("attach", lifecycle.OpExec)
-				if why != "" && c.box != nil && c.app.actionReason(actStart, c) == "" {
+				why := c.alone().legal("attach", lifecycle.OpExec)
+				if why != "" && c.box != nil && c.app.actionReason(actStart, c.alone()) == "" {
 					why += "; " + c.app.keyOf(actStart) + " starts it"
 				}
 				return why
 			},
 			Run: func(c scope) tea.Cmd { return c.app.join(c.box, nil) },
-			CLI: command("attach"),
+			CLI: commandLine("attach"),
 		},
 		{
 			ID: actCreate, Keys: on("n"), Title: "new", Hint: true,
@@ -83,36 +130,202 @@ func actions() []action.Action[scope] {
 			CLI:  func(c scope) string { return CreateCommand(c.app.last, "", nil) },
 		},
 		{
-			ID: actStart, Keys: on("s"), Title: "start", Group: "start-stop", Targets: action.One, Hint: true,
+			ID: actStart, Keys: on("s"), Title: "start", Group: groupRunning, Targets: action.One, Hint: true,
 			Help: "Start the sandbox.",
-			When: func(c scope) string { return c.legal("start", lifecycle.OpStart) },
-			Run:  func(c scope) tea.Cmd { return c.app.ask("start", c.box, c.app.opts.Backend.Start) },
-			CLI:  command("start"),
+			When: func(c scope) string { return c.sooner("start", lifecycle.OpStart, lifecycle.OpStop) },
+			Run:  func(c scope) tea.Cmd { return c.app.command(c, start(c.app)) },
+			CLI:  commandLine("start"),
 		},
 		{
-			ID: actStop, Keys: on("s"), Title: "stop", Group: "start-stop", Targets: action.One, Hint: true,
+			ID: actStop, Keys: on("s"), Title: "stop", Group: groupRunning, Targets: action.One, Hint: true,
 			Danger: action.Reversible,
 			Help:   "Stop the sandbox: what runs in it ends, its files stay.",
 			When:   func(c scope) string { return c.legal("stop", lifecycle.OpStop) },
-			Run:    func(c scope) tea.Cmd { return c.app.ask("stop", c.box, c.app.opts.Backend.Stop) },
-			CLI:    command("stop"),
+			Run:    func(c scope) tea.Cmd { return c.app.command(c, stop(c.app)) },
+			CLI:    commandLine("stop"),
 		},
 		{
 			ID: actRestart, Keys: on("r"), Title: "restart", Targets: action.One, Hint: true,
 			Danger: action.Reversible,
 			Help:   "Stop the sandbox and start it again.",
 			When:   func(c scope) string { return c.legal("restart", lifecycle.OpRestart) },
-			Run:    func(c scope) tea.Cmd { return c.app.ask("restart", c.box, c.app.opts.Backend.Restart) },
-			CLI:    command("restart"),
+			Run:    func(c scope) tea.Cmd { return c.app.command(c, restart(c.app)) },
+			CLI:    commandLine("restart"),
 		},
 		{
 			ID: actDelete, Keys: on("D"), Title: "delete", Targets: action.One, Hint: true,
 			Danger: action.Destructive,
 			Help:   "Delete the sandbox and its files, after a question.",
 			When:   func(c scope) string { return c.legal("delete", lifecycle.OpDelete) },
-			Run:    func(c scope) tea.Cmd { return c.app.askDelete(c.box) },
-			CLI:    command("rm"),
+			Run:    func(c scope) tea.Cmd { return c.app.askDelete(c) },
+			CLI:    commandLine("rm"),
 		},
+		{
+			ID: actPause, Keys: on("p"), Title: "pause", Group: groupFrozen, Targets: action.One,
+			Danger: action.Reversible,
+			Help:   "Let everything in the sandbox stand still; it keeps its memory.",
+			When:   func(c scope) string { return c.sooner("pause", lifecycle.OpPause, lifecycle.OpResume) },
+			Run:    func(c scope) tea.Cmd { return c.app.command(c, pause(c.app)) },
+			CLI:    commandLine("pause"),
+		},
+		{
+			ID: actResume, Keys: on("p"), Title: "resume", Group: groupFrozen, Targets: action.One,
+			Help: "Let a paused sandbox go on.",
+			When: func(c scope) string { return c.legal("resume", lifecycle.OpResume) },
+			Run:  func(c scope) tea.Cmd { return c.app.command(c, resume(c.app)) },
+			CLI:  commandLine("resume"),
+		},
+		{
+			ID: actShell, Keys: on("t"), Title: "new shell", Targets: action.One,
+			Help: "Open one more shell in the sandbox, beside those that are open.",
+			When: func(c scope) string { return c.alone().legal("new shell", lifecycle.OpExec) },
+			Run:  func(c scope) tea.Cmd { return c.app.joinNew(c.box) },
+			CLI:  func(c scope) string { return commandLine("attach")(c.alone()) + " --session NAME" },
+		},
+	}
+}
+
+// recordActions change what is written of a sandbox, or take it along.
+func recordActions() []action.Action[scope] {
+	return []action.Action[scope]{
+		{
+			ID: actRename, Keys: on("m"), Title: "rename", Targets: action.One,
+			Help: "Give the sandbox another name.",
+			When: func(c scope) string { return c.alone().legal("rename", lifecycle.OpUpdate) },
+			Run:  func(c scope) tea.Cmd { return c.app.openRename(c.box) },
+			CLI:  func(c scope) string { return commandLine("rename")(c.alone()) + " NEW" },
+		},
+		{
+			ID: actLabels, Keys: on("L"), Title: "labels", Targets: action.One,
+			Help: "Set labels and take them away.",
+			When: func(c scope) string { return c.legal("labels", lifecycle.OpUpdate) },
+			Run:  func(c scope) tea.Cmd { return c.app.openLabels(c) },
+			CLI:  func(c scope) string { return commandLine("label")(c) + " KEY=VALUE KEY-" },
+		},
+		{
+			ID: actCopy, Keys: on("y"), Title: "copy", Targets: action.One,
+			Help: "Copy the name, the id or a command line to the clipboard of this terminal.",
+			When: func(c scope) string {
+				if len(c.targets()) == 0 {
+					return "no sandbox is selected"
+				}
+				return ""
+			},
+			Run: func(c scope) tea.Cmd { return c.app.openCopy(c) },
+		},
+	}
+}
+
+// listActions change what the list shows and what is meant.
+func listActions() []action.Action[scope] {
+	run := func(do func(*App)) func(scope) tea.Cmd {
+		return func(c scope) tea.Cmd { do(c.app); return nil }
+	}
+	return []action.Action[scope]{
+		{
+			ID: actFilter, Keys: on("/"), Title: "filter", Hint: true,
+			Help: "Show only some: by a part of the name, state:started, label:team=ml, profile:python, cpu>50, mem>1GiB, idle>10m, !not. esc shows all.",
+			Run:  run((*App).openFilter),
+			CLI:  func(scope) string { return "cove ls --state STATE --label KEY=VALUE" },
+		},
+		{
+			ID: actMark, Keys: on("space"), Title: "mark", Hint: true,
+			Help: "Mark the sandbox: actions are then meant for all that are marked. esc removes the marks.",
+			Run:  run((*App).toggleMark),
+		},
+		{
+			ID: actRange, Keys: on("V"), Title: "mark range",
+			Help: "Mark from here to where you go; V or space ends it.",
+			Run:  run((*App).toggleRange),
+		},
+		{
+			ID: actMarkAll, Keys: on("*"), Title: "mark all",
+			Help: "Mark all that the list shows, or none of them.",
+			Run:  run((*App).toggleAll),
+		},
+		{
+			ID: actSort, Keys: on("o"), Title: "sort", Hint: true,
+			Help: "Choose what the list is sorted by; a click on a column's title does it too.",
+			Run:  func(c scope) tea.Cmd { return c.app.openSort() },
+		},
+		{
+			ID: actReverse, Keys: on("O"), Title: "reverse",
+			Help: "Sort the other way round.",
+			Run:  run(func(a *App) { a.sortBy(a.order.by) }),
+		},
+	}
+}
+
+// detailActions are about the pane of the selected sandbox.
+func detailActions() []action.Action[scope] {
+	shown := func(c scope) string {
+		if !c.app.detailShown() {
+			return c.app.keyOf(actDetail) + " shows the details first"
+		}
+		return ""
+	}
+	run := func(do func(*App)) func(scope) tea.Cmd {
+		return func(c scope) tea.Cmd { do(c.app); return nil }
+	}
+	return []action.Action[scope]{
+		{
+			ID: actDetail, Keys: on("v", "tab", "d"), Title: "details", Hint: true,
+			Help: "Show all there is to know of the sandbox, or hide it. On a wide screen it stands beside the list.",
+			Run:  run((*App).toggleDetail),
+			CLI:  func(c scope) string { return commandLine("inspect")(c.alone()) },
+		},
+		{
+			ID: actTabNext, Keys: on("]"), Title: "next tab", Help: "The next tab of the details.",
+			When: shown, Run: run(func(a *App) { a.turnTab(1) }),
+		},
+		{
+			ID: actTabBack, Keys: on("["), Title: "last tab", Help: "The tab before it.",
+			When: shown, Run: run(func(a *App) { a.turnTab(-1) }),
+		},
+		{
+			ID: actDetailDn, Keys: on("ctrl+e", "shift+down"), Title: "scroll", Help: "The details, downwards.",
+			When: shown, Run: run(func(a *App) { a.scrollDetail(wheelStep) }),
+		},
+		{
+			ID: actDetailUp, Keys: on("ctrl+y", "shift+up"), Title: "scroll", Help: "The details, upwards.",
+			When: shown, Run: run(func(a *App) { a.scrollDetail(-wheelStep) }),
+		},
+	}
+}
+
+// moves go through the list, or through the details where they cover it.
+func moves() []action.Action[scope] {
+	move := func(id, title, help string, list, detail func(*App) int, keys ...string) action.Action[scope] {
+		return action.Action[scope]{
+			ID: id, Keys: on(keys...), Title: title, Help: help,
+			Run: func(c scope) tea.Cmd {
+				if c.app.detailOver() {
+					c.app.scrollDetail(detail(c.app))
+				} else {
+					c.app.list.Move(list(c.app))
+				}
+				return nil
+			},
+		}
+	}
+	by := func(n int) func(*App) int { return func(*App) int { return n } }
+	rows := func(sign int) func(*App) int { return func(a *App) int { return sign * a.list.Page() } }
+	all := func(sign int) func(*App) int { return func(a *App) int { return sign * a.list.Len() } }
+	page := func(sign int) func(*App) int { return func(a *App) int { return sign * a.detail.page } }
+	whole := func(sign int) func(*App) int { return func(a *App) int { return sign * a.detail.lines } }
+	return []action.Action[scope]{
+		move(actUp, "up", "The sandbox above.", by(-1), by(-1), "up", "k"),
+		move(actDown, "down", "The sandbox below.", by(1), by(1), "down", "j"),
+		move(actPageUp, "page up", "A screen up.", rows(-1), page(-1), "pgup", "ctrl+b", "ctrl+u"),
+		move(actPageDn, "page down", "A screen down.", rows(1), page(1), "pgdown", "ctrl+f", "ctrl+d"),
+		move(actFirst, "first", "The first sandbox.", all(-1), whole(-1), "home", "g"),
+		move(actLast, "last", "The last sandbox.", all(1), whole(1), "end", "G"),
+	}
+}
+
+// appActions are about the program itself.
+func appActions() []action.Action[scope] {
+	return []action.Action[scope]{
 		{
 			ID: actError, Keys: on("e"), Title: "error", Help: "Show the whole text of the error below the list.",
 			When: func(c scope) string {
@@ -124,15 +337,9 @@ func actions() []action.Action[scope] {
 			Run: func(c scope) tea.Cmd { c.app.showError(); return nil },
 		},
 		{
-			ID: actDismiss, Keys: on("esc"), Title: "dismiss", Help: "Remove the message below the list.",
-			Run: func(c scope) tea.Cmd { c.app.notice.dismiss(); return nil },
+			ID: actBack, Keys: on("esc"), Title: "back", Help: "One step back: closes the details, removes the message, the marks, the filter. It never quits.",
+			Run: func(c scope) tea.Cmd { c.app.back(); return nil },
 		},
-		move(actUp, "up", "The sandbox above.", func(*App) int { return -1 }, "up", "k"),
-		move(actDown, "down", "The sandbox below.", func(*App) int { return 1 }, "down", "j"),
-		move(actPageUp, "page up", "A screen up.", func(a *App) int { return -a.list.Page() }, "pgup", "ctrl+b", "ctrl+u"),
-		move(actPageDn, "page down", "A screen down.", func(a *App) int { return a.list.Page() }, "pgdown", "ctrl+f", "ctrl+d"),
-		move(actFirst, "first", "The first sandbox.", func(a *App) int { return -a.list.Len() }, "home", "g"),
-		move(actLast, "last", "The last sandbox.", func(a *App) int { return a.list.Len() }, "end", "G"),
 		{
 			ID: actHistory, Keys: on("a", "6"), Title: "activity",
 			Help: "Show what happened: all that you did, with its command line and how it ended, and every change of a sandbox.",
@@ -159,14 +366,26 @@ func actions() []action.Action[scope] {
 // on binds keys, named as tea.Key.String writes them.
 func on(keys ...string) key.Binding { return key.NewBinding(key.WithKeys(keys...)) }
 
-// command is the command line's form of an action on the sandbox.
-func command(name string) func(scope) string {
+// commandLine is the command line's form of an action on the sandboxes that
+// are meant.
+func commandLine(name string) func(scope) string {
 	return func(c scope) string {
-		if c.box == nil {
+		targets := c.targets()
+		if len(targets) == 0 {
 			return "cove " + name + " NAME"
 		}
-		return "cove " + name + " " + action.Quote(c.box.Name)
+		names := make([]string, len(targets))
+		for i, b := range targets {
+			names[i] = b.Name
+		}
+		return "cove " + name + " " + action.Quote(names...)
 	}
+}
+
+// alone is c without the marked ones, for what is done to one sandbox only.
+func (c scope) alone() scope {
+	c.marked = nil
+	return c
 }
 
 // online is why nothing can be asked of the daemon now, or "".
@@ -182,30 +401,89 @@ func (c scope) online() string {
 	return ""
 }
 
-// legal is why the selected sandbox cannot be told to do op now, or "". The
-// answer is the lifecycle table's; verb is what the person calls op.
+// legal is why the sandboxes that are meant cannot be told to do op now, or "";
+// of those that are marked one that can is enough. The answer is the lifecycle
+// table's; verb is what the person calls op.
 func (c scope) legal(verb string, op lifecycle.Operation) string {
 	if why := c.online(); why != "" {
 		return why
 	}
-	if c.box == nil {
+	targets := c.targets()
+	if len(targets) == 0 {
 		return "no sandbox is selected"
 	}
-	if what, ok := c.app.sent[c.box.ID]; ok {
+	first := ""
+	for _, b := range targets {
+		why := c.app.legal(b, verb, op)
+		if why == "" {
+			return ""
+		}
+		if first == "" {
+			first = why
+		}
+	}
+	if len(targets) > 1 {
+		return "none of the marked can: " + first
+	}
+	return first
+}
+
+// legal is why the sandbox cannot be told to do op now, or "".
+func (a *App) legal(b *api.Sandbox, verb string, op lifecycle.Operation) string {
+	if what, ok := a.sent[b.ID]; ok {
 		return fmt.Sprintf("the daemon has not answered %s yet", what)
 	}
-	switch lifecycle.Check(op, c.box.State) {
+	switch a.verdict(op, b.State) {
 	case lifecycle.Allowed, lifecycle.Cancels:
 		return ""
 	case lifecycle.Nothing:
-		return fmt.Sprintf("%s is %s already", c.box.Name, c.box.State)
+		return fmt.Sprintf("%s is %s already", b.Name, b.State)
 	case lifecycle.Refused:
 	}
-	why := lifecycle.Why(op, c.box.State)
+	why := lifecycle.Why(op, b.State)
 	if rest, ok := strings.CutPrefix(why, string(op)+" "); ok {
 		why = verb + " " + rest
 	}
 	return why
+}
+
+// attempt is an operation in a state.
+type attempt struct {
+	op    lifecycle.Operation
+	state lifecycle.State
+}
+
+// verdict is the lifecycle table's, remembered: hints ask for it at every frame
+// and for everything that is marked.
+func (a *App) verdict(op lifecycle.Operation, s lifecycle.State) lifecycle.Verdict {
+	at := attempt{op, s}
+	v, ok := a.verdicts[at]
+	if !ok {
+		v = lifecycle.Check(op, s)
+		a.verdicts[at] = v
+	}
+	return v
+}
+
+// sooner is [scope.legal] of op, which shares its key with other: what is
+// marked decides by its number which of the two is meant.
+func (c scope) sooner(verb string, op, other lifecycle.Operation) string {
+	if why := c.legal(verb, op); why != "" || len(c.marked) == 0 {
+		return why
+	}
+	n := 0
+	for _, b := range c.marked {
+		if c.app.verdict(op, b.State) == lifecycle.Allowed {
+			n++
+		}
+		if c.app.verdict(other, b.State) == lifecycle.Allowed {
+			n--
+		}
+	}
+	if n < 0 {
+		return "most of the marked can do the opposite"
+	}
+	return ""
 }
 
 // actionReason is why the action with the id cannot run in c, or "".

@@ -1,7 +1,9 @@
 package tui
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -11,8 +13,10 @@ import (
 	"github.com/charmbracelet/colorprofile"
 
 	"cove/runtime/api"
+	"cove/runtime/lifecycle"
 	"cove/tui/action"
 	"cove/tui/dialog"
+	"cove/tui/meter"
 	"cove/tui/table"
 	"cove/tui/theme"
 )
@@ -37,12 +41,22 @@ type App struct {
 	theme theme.Theme
 	now   time.Time
 
-	snap    Snapshot
-	list    *table.Table
-	actions *action.Table[scope]
-	fixed   fixedKeys
-	dialogs dialog.Stack
-	notice  notice
+	snap   Snapshot
+	list   *table.Table
+	feed   *feed
+	meters meter.Set
+	// statsErr is why there are no statistics.
+	statsErr error
+	order    order
+	filter   filter
+	marks    marks
+	detail   detail
+	click    click
+	actions  *action.Table[scope]
+	verdicts map[attempt]lifecycle.Verdict
+	fixed    fixedKeys
+	dialogs  dialog.Stack
+	notice   notice
 
 	// sent holds what was asked of the daemon and not answered yet, by the
 	// sandbox's id: one thing at a time for each.
@@ -50,6 +64,11 @@ type App struct {
 	// works is all that is under way, history what happened so far.
 	works   []*work
 	history *history
+	// running is the batches under way by their numbers; slots limits how
+	// many of their operations are.
+	running map[int]*batch
+	batches int
+	slots   chan struct{}
 	// want is the id of a sandbox to select as soon as it is there.
 	want string
 	// form is the create form that is open or at work, or was refused after
@@ -76,10 +95,13 @@ func New(ctx context.Context, o Options) (*App, error) {
 		o.Out = os.Stdout
 	}
 	a := &App{
-		ctx: ctx, opts: o, term: getenv(o.Environ, "TERM"), mirror: NewMirror(o.Backend), history: newHistory(o.Clock), keys: &keyboard{File: o.In},
-		list: table.New(columns()), fixed: newFixedKeys(), sent: make(map[string]string), now: o.Clock(),
+		ctx: ctx, opts: o, term: getenv(o.Environ, "TERM"), mirror: NewMirror(o.Backend, o.Clock), feed: newFeed(o.Backend),
+		history: newHistory(o.Clock), keys: &keyboard{File: o.In}, list: table.New(columns()), filter: newFilter(),
+		order: order{by: cmp.Or(o.Sort, byAttention)}, fixed: newFixedKeys(), sent: make(map[string]string),
+		running: make(map[int]*batch), slots: make(chan struct{}, atOnce), verdicts: make(map[attempt]lifecycle.Verdict), now: o.Clock(),
 	}
 	a.mirror.history = a.history
+	a.list.SetMarked(a.marks.has)
 	a.look = theme.Options{ASCII: o.ASCII, NoColor: getenv(o.Environ, "NO_COLOR") != ""}
 	a.theme = theme.New(a.look)
 	var err error
@@ -99,12 +121,37 @@ func getenv(environ []string, name string) string {
 
 // Init implements tea.Model.
 func (a *App) Init() tea.Cmd {
-	return tea.Batch(a.follow, a.listen(time.Time{}), a.tick, tea.RequestBackgroundColor)
+	return tea.Batch(a.follow, a.listen(time.Time{}), a.followStats, a.listenStats, a.tick, tea.RequestBackgroundColor)
 }
 
 // Update implements tea.Model.
 func (a *App) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	a.now = a.opts.Clock()
+	before := a.selected()
+	cmd := a.handle(msg)
+	a.stretch()
+	// Only now is it known what is selected and whether it changed.
+	return a, both(cmd, a.wantDetail(changed(before, a.selected())))
+}
+
+// both is tea.Batch of two commands of which at least one is often nil.
+func both(x, y tea.Cmd) tea.Cmd {
+	switch {
+	case x == nil:
+		return y
+	case y == nil:
+		return x
+	}
+	return tea.Batch(x, y)
+}
+
+// changed tells whether what the daemon told of a sandbox is out of date.
+func changed(was, is *api.Sandbox) bool {
+	return was != is && was != nil && is != nil && was.ID == is.ID &&
+		(was.State != is.State || was.Name != is.Name || !maps.Equal(was.Labels, is.Labels))
+}
+
+func (a *App) handle(msg tea.Msg) tea.Cmd {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		a.resize(msg.Width, msg.Height)
@@ -113,28 +160,28 @@ func (a *App) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.ColorProfileMsg:
 		a.restyle(func(o *theme.Options) { o.NoColor = o.NoColor || msg.Profile <= colorprofile.ASCII })
 	case tea.KeyPressMsg:
-		return a, a.key(msg)
+		return a.key(msg)
 	case tea.PasteMsg:
-		return a, a.paste(msg.Content)
+		return a.paste(msg.Content)
 	case tea.MouseMsg:
-		return a, a.mouse(msg)
+		return a.mouse(msg)
 	case tickMsg:
 		a.notice.tick(a.now)
 		a.refresh()
-		return a, a.tick
+		return a.tick
 	case mirrorMsg:
 		a.take(msg.snap)
-		return a, a.listen(msg.at)
+		return a.listen(msg.at)
 	case reply:
-		return a, msg.deliver(a)
+		return msg.deliver(a)
 	case joinedMsg:
-		return a, a.joined(msg)
+		return a.joined(msg)
 	case handoverMsg:
-		return a, a.handover(msg)
+		return a.handover(msg)
 	case detachedMsg:
-		return a, a.detached(msg)
+		return a.detached(msg)
 	}
-	return a, nil
+	return nil
 }
 
 // reply is a message that knows what is to become of it.
@@ -149,8 +196,17 @@ func (a *App) restyle(change func(*theme.Options)) {
 }
 
 func (a *App) resize(w, h int) {
+	notes := a.h >= notesHeight
 	a.w, a.h = w, h
-	a.list.SetSize(w, a.listHeight())
+	a.list.SetSize(w-a.sideSpace(), a.listHeight())
+	if notes != (h >= notesHeight) {
+		a.refresh()
+	}
+}
+
+// watching tells the feed whether anybody looks at statistics.
+func (a *App) watching() {
+	a.feed.want(a.snap.Link == Live && (a.attach == nil || !a.attach.running))
 }
 
 // small tells whether the screen is too small to show what a key would do.
@@ -158,25 +214,47 @@ func (a *App) small() bool { return a.w < minWidth || a.h < minHeight }
 
 // take shows what the mirror knows now.
 func (a *App) take(s Snapshot) {
+	side := a.sideWidth()
 	a.snap = s
+	if a.sideWidth() != side {
+		a.resize(a.w, a.h)
+	}
+	a.watching()
+	a.prune()
 	a.refresh()
 	if a.want != "" && a.list.Select(a.want) {
 		a.want = ""
 	}
 }
 
-// refresh makes the rows anew, because sandboxes, time or the theme changed.
-func (a *App) refresh() { a.list.SetRows(rows(a.snap.Sandboxes, &a.theme, a.now)) }
-
 // selected returns the selected sandbox, or nil.
 func (a *App) selected() *api.Sandbox { return a.find(a.list.Selected()) }
 
 func (a *App) find(id string) *api.Sandbox {
-	i := slices.IndexFunc(a.snap.Sandboxes, func(b api.Sandbox) bool { return b.ID == id })
-	if id == "" || i < 0 {
+	if id == "" {
 		return nil
 	}
-	return &a.snap.Sandboxes[i]
+	for i := range a.snap.Sandboxes {
+		if a.snap.Sandboxes[i].ID == id {
+			return &a.snap.Sandboxes[i]
+		}
+	}
+	return nil
+}
+
+// back is one step back: what lies on top goes first.
+func (a *App) back() {
+	switch {
+	case a.notice.shown():
+		a.notice.dismiss()
+	case a.detailOver():
+		a.toggleDetail()
+	case a.marks.from != "":
+		a.marks.from = ""
+	case a.marks.clear():
+	default:
+		a.clearFilter()
+	}
 }
 
 // taken tells whether a sandbox has the name.

@@ -3,6 +3,8 @@ package tui
 import (
 	"context"
 	"io"
+	"slices"
+	"strconv"
 	"time"
 
 	"charm.land/bubbles/v2/key"
@@ -52,6 +54,32 @@ type joinedMsg struct {
 // over: an attach that is refused leaves the screen alone, and a tea.Exec that
 // ends at once could freeze it (charmbracelet/bubbletea#1778).
 func (a *App) join(box *api.Sandbox, typed []byte) tea.Cmd {
+	return a.joinAs(box, typed, func(context.Context) (string, error) { return "", nil })
+}
+
+// joinNew opens one more session beside those that there are.
+func (a *App) joinNew(box *api.Sandbox) tea.Cmd {
+	id := box.ID
+	return a.joinAs(box, nil, func(ctx context.Context) (string, error) {
+		d, err := a.opts.Backend.Get(ctx, id)
+		if err != nil || d.Running == nil {
+			return "", err
+		}
+		return freeSession(d.Running.Sessions), nil
+	})
+}
+
+// freeSession is a name for one more session: the main one where there is none.
+func freeSession(there []api.Session) string {
+	name := "main"
+	for n := 2; slices.ContainsFunc(there, func(s api.Session) bool { return s.Name == name }); n++ {
+		name = "shell-" + strconv.Itoa(n)
+	}
+	return name
+}
+
+// joinAs is [App.join] of the session that the command finds out.
+func (a *App) joinAs(box *api.Sandbox, typed []byte, session func(context.Context) (string, error)) tea.Cmd {
 	ctx, cancel := context.WithTimeout(a.ctx, joinPatience)
 	a.joins++
 	a.attach = &attachment{gen: a.joins, id: box.ID, name: box.Name, cancel: cancel, typed: typed}
@@ -59,6 +87,11 @@ func (a *App) join(box *api.Sandbox, typed []byte) tea.Cmd {
 	req := api.AttachRequest{Cols: a.w, Rows: a.h, Term: a.term}
 	return func() tea.Msg {
 		defer cancel()
+		name, err := session(ctx)
+		if err != nil {
+			return joinedMsg{gen: gen, err: err}
+		}
+		req.Session = name
 		conn, err := a.opts.Backend.Attach(ctx, id, req)
 		if err != nil {
 			return joinedMsg{gen: gen, err: err}
@@ -157,6 +190,7 @@ func (a *App) handover(msg handoverMsg) tea.Cmd {
 		In: a.opts.In, Out: a.opts.Out, Name: at.name, Input: at.typed,
 	}}
 	at.running, at.typed = true, nil
+	a.watching()
 	return tea.Exec(run, func(err error) tea.Msg { return detachedMsg{gen: msg.gen, res: run.res, err: err} })
 }
 
@@ -214,6 +248,8 @@ func (a *App) detached(msg detachedMsg) tea.Cmd {
 		return nil
 	}
 	a.attach = nil
+	a.watching()
+	a.detail.gotAt = time.Time{} // sessions came or went
 	if a.find(at.id) != nil {
 		a.list.Select(at.id)
 	}

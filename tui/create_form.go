@@ -77,7 +77,7 @@ func (f *createForm) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
 		return f.escape()
 	case f.busy != nil && key.Matches(k, f.keys.stop) && !f.broken:
 		f.broken = true
-		return false, f.app.ask("delete", &api.Sandbox{ID: f.busy.id, Name: f.busy.what}, f.app.opts.Backend.Delete)
+		return false, f.app.ask("delete", cli("delete", f.busy.what), &api.Sandbox{ID: f.busy.id, Name: f.busy.what}, f.app.opts.Backend.Delete)
 	case f.busy != nil:
 		return false, nil
 	case key.Matches(k, f.keys.create):

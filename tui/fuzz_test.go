@@ -35,16 +35,16 @@ func FuzzApp(f *testing.F) {
 }
 
 // keys of the fuzz test: those that mean something, more often than others.
-const fuzzKeys = "n n N s r D e a / ? q k j g G y x 1 - ] : 日"
+const fuzzKeys = "n n N s r D e a ? q k j g G y x 1 - ] [ V * p t m L / / o O v d c > : ! = 日"
 
 var errLong = errors.New(strings.Repeat("a long error of 日本 with \x1b[31mcolour\x07 and\nlines ", 20))
 
 func (m *model) step(r *rand.Rand) {
-	keys := append(strings.Fields(fuzzKeys), "enter", "esc", "tab", "up", "down", "left", "right", "home", "end", "pgup", "pgdown",
+	keys := append(strings.Fields(fuzzKeys), "space", "space", "ctrl+e", "enter", "esc", "tab", "up", "down", "left", "right", "home", "end", "pgup", "pgdown",
 		"backspace", "delete", "shift+tab", "ctrl+y", "ctrl+o", "ctrl+]", "ctrl+z", "ctrl+w", "ctrl+u", "ctrl+d")
 	states := lifecycle.States()
-	switch r.IntN(15) {
-	case 13:
+	switch r.IntN(17) {
+	case 15:
 		m.run()
 	default:
 		m.key(keys[r.IntN(len(keys))])
@@ -54,7 +54,10 @@ func (m *model) step(r *rand.Rand) {
 		m.send(tea.WindowSizeMsg{Width: 38 + r.IntN(50), Height: 6 + r.IntN(20)})
 	case 3:
 		b := api.Sandbox{ID: fmt.Sprint(r.IntN(80)), Name: randomText(r), State: states[r.IntN(len(states))], Profile: randomText(r),
-			Image: randomText(r), Created: m.now.Add(-time.Duration(r.Int64N(1 << 52)))}
+			Image: randomText(r), Created: m.now.Add(-time.Duration(r.Int64N(1 << 52))), Labels: map[string]string{randomText(r): randomText(r)}}
+		if r.IntN(4) == 0 {
+			b.Progress = randomText(r)
+		}
 		if r.IntN(2) == 0 {
 			b.Reason = &lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: randomText(r) + "\n\x1b[31m" + randomText(r)}
 		}
@@ -75,6 +78,7 @@ func (m *model) step(r *rand.Rand) {
 	case 8:
 		s := m.app.snap
 		s.Link, s.Err, s.Known = Link(r.IntN(3)), errLong, r.IntN(4) > 0
+		s.Since, s.Next, s.Tries = m.now.Add(-time.Hour), m.now.Add(time.Second), r.IntN(100)
 		if !s.Known {
 			s.Sandboxes = nil
 		}
@@ -98,6 +102,11 @@ func (m *model) step(r *rand.Rand) {
 		case 3:
 			m.send(detachedMsg{gen: m.app.joins, res: attach.Result{How: attach.Lost, Err: errLong, Rest: []byte("\x1b[Ajx\x1b")}})
 		}
+	case 13:
+		m.fake.Load = func(string, int) (float64, int64) { return r.ExpFloat64() * float64(r.IntN(100)), r.Int64N(1 << 40) }
+		m.measure(1 + r.IntN(20))
+	case 14:
+		m.send(statsMsg{err: errLong})
 	case 12:
 		ps, err := profiles().List(m.t.Context())
 		if r.IntN(3) == 0 {

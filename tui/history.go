@@ -13,7 +13,8 @@ import (
 type entry struct {
 	num    int // counts from 1
 	at     time.Time
-	mine   bool // the person did it; else the daemon told of it
+	id     string // the sandbox's, "" when it is about several or none
+	mine   bool   // the person did it; else the daemon told of it
 	what   string
 	cli    string        // on the command line, where it has a form there
 	took   time.Duration // of what the person did
@@ -64,9 +65,22 @@ func (h *history) entries() []entry {
 	return out
 }
 
+// of returns what is kept of one sandbox, the latest first.
+func (h *history) of(id string) []entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []entry
+	for i := h.n; i > h.n-len(h.ring); i-- {
+		if e := &h.ring[(i-1)%historyMost]; e.id == id {
+			out = append(out, *e)
+		}
+	}
+	return out
+}
+
 // did notes what the person did and how it ended.
 func (h *history) did(w *work, now time.Time, err error) {
-	e := entry{at: w.since, mine: true, what: strings.TrimSpace(w.verb + " " + text.Clean(w.what)), cli: text.Clean(w.cli), took: now.Sub(w.since)}
+	e := entry{at: w.since, id: w.id, mine: true, what: strings.TrimSpace(w.verb + " " + text.Clean(w.what)), cli: text.Clean(w.cli), took: now.Sub(w.since)}
 	if err != nil {
 		e.fault = whole(e.what, w.cli, err)
 	}
@@ -78,7 +92,7 @@ func (h *history) sandbox(at time.Time, old api.Sandbox, known bool, b api.Sandb
 	if h == nil {
 		return
 	}
-	e := entry{at: at, what: b.Name + ": " + string(b.State), urgent: failed(b.State)}
+	e := entry{at: at, id: b.ID, what: b.Name + ": " + string(b.State), urgent: failed(b.State)}
 	switch {
 	case !known:
 	case old.State != b.State:
@@ -101,7 +115,7 @@ func (h *history) sandbox(at time.Time, old api.Sandbox, known bool, b api.Sandb
 }
 
 func (h *history) removed(at time.Time, b api.Sandbox) {
-	h.add(entry{at: at, what: b.Name + ": gone"})
+	h.add(entry{at: at, id: b.ID, what: b.Name + ": gone"})
 }
 
 // compared notes what is different after the daemon was away.

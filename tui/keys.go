@@ -3,8 +3,6 @@ package tui
 import (
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
-
-	"cove/tui/dialog"
 )
 
 // fixedKeys are those that no action has: they mean something because of what
@@ -29,6 +27,9 @@ func (a *App) key(k tea.KeyPressMsg) tea.Cmd {
 		return a.always(k)
 	case a.dialogs.Top() != nil:
 		return a.dialogs.Key(k)
+	case a.filter.editing():
+		a.filterKey(k)
+		return nil
 	case key.Matches(k, a.fixed.detach):
 		return a.returnTo()
 	}
@@ -54,44 +55,13 @@ func (a *App) paste(s string) tea.Cmd {
 		a.attach.typed = append(a.attach.typed, s...)
 		return nil
 	}
-	if d := a.dialogs.Top(); d != nil && !a.small() {
+	switch d := a.dialogs.Top(); {
+	case a.small():
+	case d != nil:
 		return d.Paste(s)
-	}
-	return nil
-}
-
-// wheelStep is how many lines one notch of the wheel moves.
-const wheelStep = 3
-
-// mouse handles clicks and the wheel.
-func (a *App) mouse(msg tea.MouseMsg) tea.Cmd {
-	if a.small() || a.attach != nil {
-		return nil
-	}
-	m := msg.Mouse()
-	switch msg.(type) {
-	case tea.MouseClickMsg:
-		if m.Button != tea.MouseLeft {
-			return nil
-		}
-		if a.dialogs.Top() != nil {
-			return a.dialogs.Click(m.X, m.Y)
-		}
-		a.list.Click(m.Y - a.headHeight())
-	case tea.MouseWheelMsg:
-		n := wheelStep
-		switch m.Button {
-		case tea.MouseWheelUp:
-			n = -n
-		case tea.MouseWheelDown:
-		default:
-			return nil
-		}
-		if s, ok := a.dialogs.Top().(dialog.Scroller); ok {
-			return s.Scroll(n)
-		} else if a.dialogs.Top() == nil {
-			a.list.Scroll(n)
-		}
+	case a.filter.editing():
+		a.filter.input.Insert(s)
+		a.setFilter(a.filter.input.Value())
 	}
 	return nil
 }

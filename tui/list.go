@@ -1,108 +1,224 @@
 package tui
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
+	"cove/tui/meter"
+	"cove/tui/plot"
+	"cove/tui/query"
 	"cove/tui/table"
 	"cove/tui/text"
 	"cove/tui/theme"
 )
 
-// columns of the list. The name and the state never leave; the others do as
-// the screen narrows, the image first.
+// Cells of the sparkline and of the bar, and the blank before each.
+const (
+	sparkWidth = 8
+	barWidth   = 8
+)
+
+// columns of the list. The name, the state, processor and memory never leave;
+// the others do as the screen narrows, the last ones first.
 func columns() []table.Column {
 	return []table.Column{
-		{Title: "NAME", Min: 12, Max: 32},
-		{Title: "STATE", Min: 9, Max: 19},
-		{Title: "REASON", Min: 8, Max: 100, Leaves: 3},
-		{Title: "UPTIME", Min: 6, Max: 7, Right: true, Leaves: 1},
-		{Title: "AGE", Min: 5, Max: 6, Right: true, Leaves: 2},
-		{Title: "PROFILE", Min: 7, Max: 16, Leaves: 4},
-		{Title: "IMAGE", Min: 10, Max: 60, Leaves: 5},
+		{Title: "NAME", Min: 12, Good: 20, Max: 40, Sort: byName},
+		{Title: "STATE", Min: 9, Good: 11, Max: 24, Sort: byState},
+		{Title: "CPU", Min: 5, Max: 5, Right: true, Sort: byCPU},
+		{Min: sparkWidth + 1, Max: sparkWidth + 1, Joined: true, Leaves: 3, Sort: byCPU},
+		{Title: "MEM", Min: 5, Max: 5, Right: true, Sort: byMemory},
+		{Min: 3, Good: 6, Max: 6, Joined: true, Leaves: 2, Sort: byMemory},
+		{Min: barWidth + 1, Max: barWidth + 1, Joined: true, Leaves: 6, Sort: byMemory},
+		{Title: "SINCE", Min: 6, Max: 7, Right: true, Leaves: 1},
+		{Title: "IDLE", Min: 5, Max: 6, Right: true, Leaves: 5},
+		{Title: "PROFILE", Min: 8, Max: 16, Leaves: 4, Sort: byProfile},
+		{Title: "NET IN", Min: 6, Max: 6, Right: true, Leaves: 7},
+		{Title: "OUT", Min: 5, Max: 5, Right: true, Leaves: 8},
+		{Title: "PIDS", Min: 5, Max: 5, Right: true, Leaves: 9},
+		{Title: "AGE", Min: 5, Max: 6, Right: true, Leaves: 10, Sort: byAge},
+		{Title: "IMAGE", Min: 10, Max: 40, Leaves: 11},
+		{Title: "LABELS", Min: 14, Max: 60, Leaves: 12},
 	}
 }
 
-// rows makes the list's rows of sandboxes, in their order. Their texts are
-// clean: the mirror sees to it.
-func rows(boxes []api.Sandbox, th *theme.Theme, now time.Time) []table.Row {
-	out := make([]table.Row, len(boxes))
-	for i := range boxes {
-		b := &boxes[i]
-		glyph, style := stateLook(b.State, th)
-		out[i] = table.Row{ID: b.ID, Cells: []table.Cell{
-			{Text: b.Name, Style: th.Strong},
-			{Text: glyph + " " + string(b.State), Style: style},
-			{Text: reasonCell(b), Style: reasonStyle(b, th)},
-			{Text: uptime(b, now), Style: th.Text},
-			{Text: text.Age(now.Sub(b.Created)), Style: th.Muted},
-			{Text: b.Profile, Style: th.Muted},
-			{Text: shortImage(b.Image), Style: th.Muted},
-		}}
+// refresh makes the rows anew, because sandboxes, what they use, time, the
+// filter or the theme changed.
+func (a *App) refresh() {
+	items := make([]item, 0, len(a.snap.Sandboxes))
+	for i := range a.snap.Sandboxes {
+		it := item{box: &a.snap.Sandboxes[i], meter: a.meters.Of(a.snap.Sandboxes[i].ID)}
+		if a.filter.query.Empty() || a.matches(it) {
+			items = append(items, it)
+		}
+	}
+	a.order.sort(items)
+	a.list.SetOrder(a.order.by, a.order.reverse)
+	a.list.SetRows(a.rows(items))
+}
+
+// matches tells whether the filter shows the sandbox.
+func (a *App) matches(it item) bool {
+	q := query.Item{Box: it.box, Attention: attention(it.box) != calm, Now: a.now}
+	if m := it.meter; m != nil {
+		q.Use = &query.Use{CPU: m.CPU(), Memory: m.Last.Memory, Pids: m.Last.Pids, Active: m.Last.Active}
+	}
+	return a.filter.query.Match(&q)
+}
+
+// rows makes the list's rows of items, in their order. Their texts are clean:
+// the mirror sees to it.
+func (a *App) rows(items []item) []table.Row {
+	th, fresh, notes := &a.theme, a.fresh(), a.h >= notesHeight
+	out := make([]table.Row, len(items))
+	cells := make([]table.Cell, len(items)*columnCount)
+	var values []float64
+	for i, it := range items {
+		b := it.box
+		glyph, style := boxLook(b, th)
+		long, short := stateWords(b, th)
+		row := cells[i*columnCount : (i+1)*columnCount : (i+1)*columnCount]
+		row[0] = table.Cell{Text: b.Name, Style: th.Strong}
+		row[1] = table.Cell{Text: glyph + " " + long, Short: glyph + " " + short, Style: style}
+		row[7] = table.Cell{Text: since(b, a.snap.Passing, a.now), Style: th.Text}
+		row[9] = table.Cell{Text: b.Profile, Style: th.Muted}
+		row[13] = table.Cell{Text: text.Age(a.now.Sub(b.Created)), Style: th.Muted}
+		row[14] = table.Cell{Text: shortImage(b.Image), Style: th.Muted}
+		row[15] = table.Cell{Text: strings.Join(labels(b), " "), Style: th.Muted}
+		switch {
+		case !uses(b.State):
+		case !fresh || it.meter == nil:
+			for _, c := range []int{2, 4} {
+				row[c] = table.Cell{Text: th.Glyphs.None, Style: th.Muted}
+			}
+		default:
+			values = a.usage(row, it.meter, b, values)
+		}
+		out[i] = table.Row{ID: b.ID, Cells: row}
+		switch {
+		case !notes:
+		case attention(b) != calm:
+			out[i].Note, out[i].NoteStyle = why(b), style
+		case b.Progress != "":
+			out[i].Note, out[i].NoteStyle = b.Progress, th.Busy
+		}
 	}
 	return out
 }
 
-// stateLook is the sign and the look of a state.
-func stateLook(s lifecycle.State, th *theme.Theme) (string, theme.Style) {
-	g := th.Glyphs
-	switch s {
-	case lifecycle.Started:
-		return g.Started, th.OK
-	case lifecycle.Stopped, lifecycle.Destroyed:
-		return g.Stopped, th.Rest
-	case lifecycle.Archived:
-		return g.Archived, th.Rest
-	case lifecycle.Paused:
-		return g.Paused, th.Warn
-	case lifecycle.Error, lifecycle.BuildFailed:
-		return g.Failed, th.Bad
-	case lifecycle.Unknown:
-		return g.Unknown, th.Bad
-	case lifecycle.Creating, lifecycle.PendingBuild, lifecycle.BuildingSnapshot, lifecycle.PullingSnapshot,
-		lifecycle.Starting, lifecycle.Stopping, lifecycle.Restoring, lifecycle.Resizing, lifecycle.Destroying,
-		lifecycle.Archiving, lifecycle.Snapshotting, lifecycle.Forking, lifecycle.Pausing, lifecycle.Resuming:
-		return g.Passing, th.Busy
+// columnCount is how many [columns] there are.
+const columnCount = 16
+
+// notesHeight is the height of a screen that has room for second lines.
+const notesHeight = 14
+
+// uses tells whether a sandbox in the state uses the processor and memory.
+func uses(s lifecycle.State) bool { return s.Running() || s == lifecycle.Starting }
+
+// usage fills the cells of what a sandbox uses; values is room to work in.
+func (a *App) usage(row []table.Cell, m *meter.Meter, b *api.Sandbox, values []float64) []float64 {
+	th := &a.theme
+	none := table.Cell{Text: th.Glyphs.None, Style: th.Muted}
+	u := &m.Last
+	row[2], row[4], row[8], row[10], row[11], row[12] = none, none, none, none, none, none
+	if !m.Lacks("cpu") {
+		cpu := m.CPU()
+		row[2] = table.Cell{Text: text.Percent(cpu), Style: th.Text}
+		switch {
+		case cpu < 0.005:
+			row[2].Style = th.Muted
+		case share(cpu, u.CPULimit) >= 0.95: // as fast as it may, which is no fault
+			row[2].Style = th.Warn
+		}
+		values = m.CPUs(values[:0], sparkWidth)
+		row[3] = table.Cell{Text: " " + plot.Spark(th.Glyphs.Levels, values, cpuFull(values, u.CPULimit), sparkWidth), Style: th.Spark}
 	}
-	return g.Unknown, th.Bad // a state of a newer daemon
-}
-
-// failed tells whether a state needs a look.
-func failed(s lifecycle.State) bool {
-	return s == lifecycle.Error || s == lifecycle.BuildFailed || s == lifecycle.Unknown
-}
-
-func reasonCell(b *api.Sandbox) string {
-	switch {
-	case b.Reason == nil:
-		return ""
-	case failed(b.State) && b.Reason.Detail != "":
-		return b.Reason.Detail // "error" says already that it failed
+	if !m.Lacks("memory") {
+		style := level(th, share(float64(u.Memory), float64(u.MemoryLimit)))
+		row[4] = table.Cell{Text: text.Bytes(u.Memory), Style: style}
+		if u.MemoryLimit > 0 {
+			n := plot.Bar(share(float64(u.Memory), float64(u.MemoryLimit)), barWidth)
+			row[5] = table.Cell{Text: "/" + text.Bytes(u.MemoryLimit), Style: th.Muted}
+			if style == th.Text {
+				style = th.OK
+			}
+			row[6] = table.Cell{Text: " " + strings.Repeat(th.Glyphs.Fill, n), Style: style,
+				More: strings.Repeat(th.Glyphs.Track, barWidth-n), MoreStyle: th.Track}
+		}
 	}
-	return b.Reason.String()
+	if idle := a.now.Sub(u.Active); !u.Active.IsZero() && b.State == lifecycle.Started && idle >= time.Minute {
+		row[8] = table.Cell{Text: text.Age(idle.Truncate(time.Minute)), Style: th.Muted}
+	}
+	if !m.Lacks("net_rx") {
+		row[10] = table.Cell{Text: rate(u.NetRxRate, th), Style: th.Muted}
+	}
+	if !m.Lacks("net_tx") {
+		row[11] = table.Cell{Text: rate(u.NetTxRate, th), Style: th.Muted}
+	}
+	if !m.Lacks("pids") {
+		row[12] = table.Cell{Text: strconv.FormatInt(u.Pids, 10), Style: level(th, share(float64(u.Pids), float64(u.PidsLimit)))}
+	}
+	return values
 }
 
-func reasonStyle(b *api.Sandbox, th *theme.Theme) theme.Style {
+// rate is bytes per second in a cell: nothing is a sign, not a number.
+func rate(bytes float64, th *theme.Theme) string {
+	if bytes < 1 {
+		return th.Glyphs.None
+	}
+	return text.Bytes(int64(bytes))
+}
+
+// share is how much of a limit is used; 0 where there is no limit.
+func share(used, limit float64) float64 {
+	if limit <= 0 {
+		return 0
+	}
+	return used / limit
+}
+
+// level is the look of a number that is that share of its limit.
+func level(th *theme.Theme, share float64) theme.Style {
 	switch {
-	case failed(b.State):
+	case share >= 0.95:
 		return th.Bad
-	case b.Reason == nil, b.Reason.Kind == lifecycle.ReasonUser, b.Reason.Kind == lifecycle.ReasonIdle,
-		b.Reason.Kind == lifecycle.ReasonTTL, b.Reason.Kind == lifecycle.ReasonReboot:
-		return th.Muted
-	case b.Reason.Kind == lifecycle.ReasonExited && b.Reason.Code == 0:
-		return th.Muted
+	case share >= 0.8:
+		return th.Warn
 	}
-	return th.Warn
+	return th.Text
 }
 
-// uptime is how long a sandbox has been running.
-func uptime(b *api.Sandbox, now time.Time) string {
-	if b.Started == nil || !b.State.Running() {
-		return ""
+// cpuFull is what a graph of processor time shows at its full height: the
+// limit, or what was used at most, and at least one core.
+func cpuFull(values []float64, limit float64) float64 {
+	if limit > 0 {
+		return limit
 	}
-	return text.Age(now.Sub(*b.Started))
+	return max(1, highest(values))
+}
+
+// highest is the largest value that is known.
+func highest(values []float64) float64 {
+	most := 0.0
+	for _, v := range values {
+		if v > most { // false for gaps
+			most = v
+		}
+	}
+	return most
+}
+
+// labels are a sandbox's as KEY=VALUE, sorted.
+func labels(b *api.Sandbox) []string {
+	out := make([]string, 0, len(b.Labels))
+	for k, v := range b.Labels {
+		out = append(out, k+"="+v)
+	}
+	slices.Sort(out)
+	return out
 }
 
 // shortImage leaves out of an image's reference what everybody leaves out.

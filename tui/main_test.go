@@ -45,13 +45,14 @@ func program(kind string) int {
 		fake = tuitest.NewFake(now, fleet(now().Add(-time.Hour))...) // no age in seconds
 	case "show":
 		fake.Delay = 700 * time.Millisecond
+		fake.Load = tuitest.Wave
 	}
 	var backend Backend = fake
 	if kind == "panic" {
 		backend = panicking{fake}
 	}
 	err := Run(context.Background(), Options{
-		Backend: backend, Profiles: profiles(), ValidName: config.ValidName, Environ: os.Environ(),
+		Backend: backend, Profiles: profiles(), ValidName: config.ValidName, Environ: os.Environ(), Sort: byName,
 	})
 	fmt.Printf("calls: %v\n", fake.Calls())
 	if err != nil {

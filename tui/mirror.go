@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -32,9 +33,15 @@ type Snapshot struct {
 	Known bool
 	Link  Link
 	// Err is why the connection is down, Tries how often it has been tried
-	// since it was last up.
+	// since it was last up, Since when that was noticed, Next when it is
+	// tried again.
 	Err   error
 	Tries int
+	Since time.Time
+	Next  time.Time
+	// Passing is since when sandboxes have been in a passing state, by their
+	// ids, where the change was seen.
+	Passing map[string]time.Time
 }
 
 // Mirror follows the daemon's events and keeps the latest of every sandbox.
@@ -43,13 +50,16 @@ type Snapshot struct {
 // attached elsewhere) delays nobody.
 type Mirror struct {
 	backend Backend
+	clock   func() time.Time
 	changed chan struct{}
 	history *history // nil where nobody wants to know
 
 	mu     sync.Mutex
 	boxes  map[string]api.Sandbox
 	cursor api.Cursor
-	snap   Snapshot // Sandboxes are made when they are asked for
+	snap   Snapshot // Sandboxes and Passing are made when they are asked for
+	// passing is never taken from a snapshot: that does not say since when.
+	passing map[string]time.Time
 }
 
 // Silence is how long the daemon may say nothing before it is taken for dead;
@@ -68,8 +78,11 @@ var ErrSilent = errors.New("the daemon does not answer")
 
 // NewMirror returns a mirror of what b tells. It knows nothing before
 // [Mirror.Run].
-func NewMirror(b Backend) *Mirror {
-	return &Mirror{backend: b, changed: make(chan struct{}, 1), boxes: make(map[string]api.Sandbox)}
+func NewMirror(b Backend, clock func() time.Time) *Mirror {
+	return &Mirror{
+		backend: b, clock: clock, changed: make(chan struct{}, 1),
+		boxes: make(map[string]api.Sandbox), passing: make(map[string]time.Time),
+	}
 }
 
 // Changed is raised when [Mirror.Snapshot] has something new. It is for one
@@ -85,7 +98,7 @@ func (m *Mirror) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		m.down(err)
+		m.down(err, wait)
 		retry := time.NewTimer(wait)
 		select {
 		case <-retry.C:
@@ -132,28 +145,16 @@ func (m *Mirror) take(e api.Event) {
 	m.snap.Link, m.snap.Err, m.snap.Tries = Live, nil, 0
 	switch e.Type {
 	case api.EventSnapshot:
-		before := m.boxes
-		m.boxes = make(map[string]api.Sandbox, len(e.Sandboxes))
-		for _, b := range e.Sandboxes {
-			m.boxes[b.ID] = cleaned(b)
-		}
-		if m.snap.Known {
-			m.history.compared(before, m.boxes)
-		}
+		m.replace(e.Sandboxes)
 		m.snap.Known, m.cursor, changed = true, e.Cursor, true
 	case api.EventSandbox:
 		if e.Sandbox != nil {
-			old, known := m.boxes[e.Sandbox.ID]
-			m.boxes[e.Sandbox.ID] = cleaned(*e.Sandbox)
-			m.history.sandbox(e.Time, old, known, m.boxes[e.Sandbox.ID])
+			m.put(cleaned(*e.Sandbox), e.Time)
 		}
 		m.cursor, changed = e.Cursor, true
 	case api.EventRemoved:
 		if e.Sandbox != nil {
-			if old, known := m.boxes[e.Sandbox.ID]; known {
-				m.history.removed(e.Time, old)
-			}
-			delete(m.boxes, e.Sandbox.ID)
+			m.remove(e.Sandbox.ID, e.Time)
 		}
 		m.cursor, changed = e.Cursor, true
 	case api.EventPing:
@@ -164,29 +165,68 @@ func (m *Mirror) take(e api.Event) {
 	}
 }
 
-func (m *Mirror) down(err error) {
+// replace takes the sandboxes that there are. Since when one has been passing
+// is still known if it was seen, and it is passing the same way.
+func (m *Mirror) replace(boxes []api.Sandbox) {
+	before := m.boxes
+	m.boxes = make(map[string]api.Sandbox, len(boxes))
+	for _, b := range boxes {
+		m.boxes[b.ID] = cleaned(b)
+	}
+	if m.snap.Known {
+		m.history.compared(before, m.boxes)
+	}
+	maps.DeleteFunc(m.passing, func(id string, _ time.Time) bool {
+		b, ok := m.boxes[id]
+		return !ok || b.State != before[id].State
+	})
+}
+
+// put takes a sandbox that is new or changed.
+func (m *Mirror) put(b api.Sandbox, at time.Time) {
+	old, known := m.boxes[b.ID]
+	m.boxes[b.ID] = b
+	m.history.sandbox(at, old, known, b)
+	if known && old.State == b.State {
+		return
+	}
+	delete(m.passing, b.ID)
+	if b.State.Passing() {
+		m.passing[b.ID] = at
+	}
+}
+
+func (m *Mirror) remove(id string, at time.Time) {
+	if old, known := m.boxes[id]; known {
+		m.history.removed(at, old)
+	}
+	delete(m.boxes, id)
+	delete(m.passing, id)
+}
+
+func (m *Mirror) down(err error, wait time.Duration) {
+	now := m.clock()
 	m.mu.Lock()
 	if m.snap.Link == Live {
 		m.history.link(err)
 	}
-	m.snap.Link, m.snap.Err = Down, err
+	if m.snap.Link != Down {
+		m.snap.Since = now
+	}
+	m.snap.Link, m.snap.Err, m.snap.Next = Down, err, now.Add(wait)
 	m.snap.Tries++
 	m.mu.Unlock()
 	m.signal()
 }
 
-func (m *Mirror) signal() {
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
-}
+func (m *Mirror) signal() { raise(m.changed) }
 
 // Snapshot returns what is known now. Sandboxes that are destroyed are left
 // out: they exist only for whoever asks for them.
 func (m *Mirror) Snapshot() Snapshot {
 	m.mu.Lock()
 	s := m.snap
+	s.Passing = maps.Clone(m.passing)
 	s.Sandboxes = make([]api.Sandbox, 0, len(m.boxes))
 	for _, b := range m.boxes {
 		if b.State != lifecycle.Destroyed {
@@ -204,6 +244,7 @@ func (m *Mirror) Snapshot() Snapshot {
 // chosen by whoever made the sandbox, and reasons quote what ran inside.
 func cleaned(b api.Sandbox) api.Sandbox {
 	b.Name, b.Profile, b.Image = text.Clean(b.Name), text.Clean(b.Profile), text.Clean(b.Image)
+	b.Progress = text.Clean(b.Progress)
 	b.State = lifecycle.State(text.Clean(string(b.State)))
 	if b.Reason != nil {
 		r := *b.Reason

@@ -19,7 +19,7 @@ import (
 // mirrored runs a mirror of b for the length of a test in a bubble of fake time.
 func mirrored(t *testing.T, b Backend) *Mirror {
 	t.Helper()
-	m := NewMirror(b)
+	m := NewMirror(b, time.Now)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { m.Run(ctx) })
@@ -38,8 +38,8 @@ func names(s Snapshot) []string {
 func TestMirrorFollows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := tuitest.NewFake(time.Now, api.Sandbox{ID: "1", Name: "b", State: lifecycle.Started})
-		m := NewMirror(f)
-		require.Equal(t, Snapshot{Sandboxes: []api.Sandbox{}}, m.Snapshot())
+		m := NewMirror(f, time.Now)
+		require.Equal(t, Snapshot{Sandboxes: []api.Sandbox{}, Passing: map[string]time.Time{}}, m.Snapshot())
 		m = mirrored(t, f)
 		<-m.Changed()
 		require.Equal(t, []string{"b"}, names(m.Snapshot()))
@@ -148,7 +148,7 @@ func TestMirrorNoticesSilenceAndGoesOnFromItsCursor(t *testing.T) {
 }
 
 func TestAPingIsNoSnapshot(t *testing.T) {
-	m := NewMirror(nil)
+	m := NewMirror(nil, time.Now)
 	m.take(api.Event{Type: api.EventPing})
 	require.Equal(t, Connecting, m.Snapshot().Link)
 	require.False(t, m.Snapshot().Known)

@@ -33,6 +33,13 @@ type model struct {
 	now  time.Time
 	fake *tuitest.Fake
 	cmds []tea.Cmd
+	// asked is the last question for details that was answered, samples how
+	// many statistics came.
+	asked, samples int
+}
+
+func specText(s config.Spec) string {
+	return fmt.Sprintf("image = %q\n\n[resources]\ncpu = %v\nmemory = %q\n", s.Image, s.Resources.CPU, s.Resources.Memory)
 }
 
 func newModel(t testing.TB, w, h int, boxes ...api.Sandbox) *model {
@@ -42,7 +49,7 @@ func newModel(t testing.TB, w, h int, boxes ...api.Sandbox) *model {
 	m.fake = tuitest.NewFake(clock, boxes...)
 	app, err := New(context.Background(), Options{
 		Backend: m.fake, Profiles: profiles(), ValidName: config.ValidName, Clock: clock,
-		Environ: []string{"TERM=xterm-256color"},
+		Environ: []string{"TERM=xterm-256color"}, Sort: byName, SpecText: specText,
 	})
 	require.NoError(t, err)
 	m.app = app
@@ -54,7 +61,7 @@ func newModel(t testing.TB, w, h int, boxes ...api.Sandbox) *model {
 // sync brings the model to what the fake daemon knows.
 func (m *model) sync() {
 	s := Snapshot{Link: Live, Known: true}
-	mirror := NewMirror(m.fake)
+	mirror := NewMirror(m.fake, func() time.Time { return m.now })
 	_ = m.fake.Watch(m.t.Context(), api.Cursor{}, func(e api.Event) error {
 		mirror.take(e)
 		return errors.New("enough")
@@ -63,11 +70,29 @@ func (m *model) sync() {
 	m.send(mirrorMsg{snap: s})
 }
 
+// measure brings n samples, a second apart, the last one now.
+func (m *model) measure(n int) {
+	for i := range n {
+		r := m.fake.Report(m.samples)
+		m.samples++
+		back := time.Duration(n-1-i) * time.Second
+		m.now = m.now.Add(-back)
+		m.send(statsMsg{reports: []api.StatsReport{r}})
+		m.now = m.now.Add(back)
+	}
+}
+
 func (m *model) send(msg tea.Msg) {
 	_, cmd := m.app.Update(msg)
+	if gen := m.app.detail.gen; m.app.detail.asking && gen != m.asked {
+		m.asked = gen
+		if ask := (detailDueMsg{gen: gen}).deliver(m.app); ask != nil {
+			m.send(ask())
+		}
+	}
 	// The next wait for the mirror and for the clock are not for tests.
 	switch msg.(type) {
-	case mirrorMsg, tickMsg:
+	case mirrorMsg, tickMsg, statsMsg:
 		return
 	}
 	if cmd != nil {
@@ -119,7 +144,7 @@ func (m *model) runUntil(ok func() bool) {
 func (m *model) key(names ...string) {
 	special := map[string]rune{"enter": tea.KeyEnter, "esc": tea.KeyEscape, "tab": tea.KeyTab, "up": tea.KeyUp, "down": tea.KeyDown,
 		"left": tea.KeyLeft, "right": tea.KeyRight, "home": tea.KeyHome, "end": tea.KeyEnd, "pgup": tea.KeyPgUp, "pgdown": tea.KeyPgDown,
-		"backspace": tea.KeyBackspace, "delete": tea.KeyDelete}
+		"backspace": tea.KeyBackspace, "delete": tea.KeyDelete, "space": tea.KeySpace}
 	for _, n := range names {
 		k := tea.KeyPressMsg{}
 		rest, ctrl := strings.CutPrefix(n, "ctrl+")
@@ -128,6 +153,9 @@ func (m *model) key(names ...string) {
 		switch code, ok := special[rest]; {
 		case ok:
 			k.Code = code
+			if n == "space" {
+				k.Text = " "
+			}
 		case ctrl:
 			k.Code = []rune(rest)[0]
 		default:
@@ -222,6 +250,8 @@ func views() map[string]func(*testing.T, int, int) *model {
 	with := func(do func(*model)) func(*testing.T, int, int) *model {
 		return func(t *testing.T, w, h int) *model {
 			m := newModel(t, w, h, fleet(noon())...)
+			m.fake.Load = tuitest.Wave
+			m.measure(30)
 			do(m)
 			return m
 		}

@@ -51,6 +51,9 @@ func whole(what, command string, err error) string {
 	return text.CleanLines(s)
 }
 
+// shown tells whether there is something to dismiss.
+func (n *notice) shown() bool { return n.news != "" || n.fault != "" }
+
 // dismiss removes what is shown.
 func (n *notice) dismiss() {
 	if n.news != "" {

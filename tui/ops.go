@@ -21,8 +21,8 @@ const patience = 15 * time.Minute
 
 // work is something that was asked of the daemon and not answered yet.
 type work struct {
+	id         string // the sandbox's, "" when it is about several or none yet
 	verb, what string // "stop", "fix-auth"
-	id         string // the sandbox's, of a create
 	cli        string // the same on the command line
 	since      time.Time
 }
@@ -94,20 +94,37 @@ func (a *App) working() string {
 type doneMsg struct {
 	id, name, verb string
 	work           *work
+	batch          int // of which it is a part, 0 for none
 	err            error
 }
 
-// ask sends an operation on a sandbox to the daemon.
-func (a *App) ask(verb string, box *api.Sandbox, do func(context.Context, string) error) tea.Cmd {
-	id, name := box.ID, box.Name
-	a.sent[id] = verb
-	w, shown := a.begin(verb, name, cli(verb, name))
-	a.notice.say(a.now, verb+" "+name+a.theme.Glyphs.Ellipsis)
-	return tea.Batch(shown, func() tea.Msg {
+// ask sends an operation on a sandbox to the daemon; command is the same on the
+// command line.
+func (a *App) ask(verb, command string, box *api.Sandbox, do func(context.Context, string) error) tea.Cmd {
+	w, shown := a.begin(verb, box.Name, command)
+	w.id = box.ID
+	a.notice.say(a.now, verb+" "+box.Name+a.theme.Glyphs.Ellipsis)
+	return tea.Batch(shown, a.send(doneMsg{id: box.ID, name: box.Name, verb: verb, work: w}, do))
+}
+
+// send sends one operation. Of a batch a few are sent at a time.
+func (a *App) send(msg doneMsg, do func(context.Context, string) error) tea.Cmd {
+	a.sent[msg.id] = msg.verb
+	return func() tea.Msg {
+		if msg.batch != 0 {
+			select {
+			case a.slots <- struct{}{}:
+				defer func() { <-a.slots }()
+			case <-a.ctx.Done():
+				msg.err = context.Cause(a.ctx)
+				return msg
+			}
+		}
 		ctx, cancel := context.WithTimeout(a.ctx, patience)
 		defer cancel()
-		return doneMsg{id: id, name: name, verb: verb, work: w, err: do(ctx, id)}
-	})
+		msg.err = do(ctx, msg.id)
+		return msg
+	}
 }
 
 // past is what a verb becomes when it is done.
@@ -115,25 +132,35 @@ func past(verb string) string {
 	switch verb {
 	case "stop":
 		return "stopped"
-	case "delete":
-		return "deleted"
+	case "label":
+		return "labelled"
+	}
+	if strings.HasSuffix(verb, "e") { // delete, pause, resume, rename
+		return verb + "d"
 	}
 	return verb + "ed"
 }
 
-// cli is the command line's name of a verb.
-func cli(verb, name string) string {
+// cliName is the command line's name of a verb.
+func cliName(verb string) string {
 	if verb == "delete" {
 		verb = "rm"
 	}
-	return "cove " + verb + " " + action.Quote(name)
+	return "cove " + verb
 }
+
+// cli is the command line's form of a verb on a sandbox.
+func cli(verb, name string) string { return cliName(verb) + " " + action.Quote(name) }
 
 func (msg doneMsg) deliver(a *App) tea.Cmd {
 	delete(a.sent, msg.id)
+	if msg.batch != 0 {
+		a.counted(msg)
+		return nil
+	}
 	w := msg.work
 	if w == nil {
-		w = &work{verb: msg.verb, what: msg.name, cli: cli(msg.verb, msg.name), since: a.now}
+		w = &work{id: msg.id, verb: msg.verb, what: msg.name, cli: cli(msg.verb, msg.name), since: a.now}
 	}
 	a.end(w, msg.err, false)
 	if msg.err == nil {
@@ -143,8 +170,13 @@ func (msg doneMsg) deliver(a *App) tea.Cmd {
 }
 
 // askDelete asks the person first.
-func (a *App) askDelete(box *api.Sandbox) tea.Cmd {
-	b := *box
+func (a *App) askDelete(c scope) tea.Cmd {
+	if len(c.marked) > 0 {
+		a.askMany(c.marked, operation{verb: "delete", id: actDelete, do: a.opts.Backend.Delete,
+			effect: "What runs in them ends, and their files are deleted with them."})
+		return nil
+	}
+	b := *c.box
 	body := "Its files are deleted with it."
 	switch {
 	case b.State.Running():
@@ -159,7 +191,7 @@ func (a *App) askDelete(box *api.Sandbox) tea.Cmd {
 			a.notice.say(a.now, "delete: "+why)
 			return nil
 		}
-		return a.ask("delete", c.box, a.opts.Backend.Delete)
+		return a.ask("delete", cli("delete", c.box.Name), c.box, a.opts.Backend.Delete)
 	}))
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/charmbracelet/x/term"
+
+	"cove/config"
 )
 
 // Options are what the program is started with.
@@ -14,6 +16,11 @@ type Options struct {
 	Profiles Profiles
 	// ValidName says why a name cannot be a sandbox's, or nil.
 	ValidName func(string) error
+	// SpecText writes a description as a profile, for the details.
+	SpecText func(config.Spec) string
+	// Sort is what the list is sorted by at first: attention (the default),
+	// name, cpu, memory, age, state or profile.
+	Sort string
 	// In and Out are the terminal, by default the standard ones.
 	In, Out *os.File
 	// Environ is the environment: TERM and NO_COLOR are read, and what Bubble

@@ -24,7 +24,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("the terminal interface: %w", err)
 	}
-	opts := []tea.ProgramOption{tea.WithInput(app.keys), tea.WithOutput(app.opts.Out), tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond)}
+	opts := []tea.ProgramOption{tea.WithInput(app.keys), tea.WithOutput(app.opts.Out), tea.WithoutSignalHandler(), tea.WithFPS(framesPerSecond), tea.WithFilter(still)}
 	if o.Environ != nil {
 		opts = append(opts, tea.WithEnvironment(o.Environ))
 	}

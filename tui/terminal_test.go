@@ -45,7 +45,7 @@ func selected(tt *tuitest.Terminal, name string) {
 func TestListAttachDetachQuit(t *testing.T) {
 	tt := start(t, "list", 90, 24)
 	s := tt.See("> fix-auth")
-	for _, part := range []string{"7 sandboxes", "● started", "✗ error", "◐ stopping", "○ stopped", "python:3.13", "enter attach", "q quit"} {
+	for _, part := range []string{"7 sandboxes", "● started", "✗ error", "◐ stopping", "○ stopped", "PROFILE", "enter attach", "q quit"} {
 		require.True(t, s.Has(part), "%q is not on\n%s", part, s.Text())
 	}
 	require.Equal(t, "cove", s.Title)
@@ -213,7 +213,10 @@ func TestStopStartRestartDelete(t *testing.T) {
 	tt.See("> fix-auth")
 	tt.Send("s")
 	tt.See("stopped fix-auth   $ cove stop fix-auth")
-	tt.See("s start")
+	tt.Wait("the row to say so too", func(s tuitest.Screen) bool {
+		l, _ := s.Line("> fix-auth")
+		return strings.Contains(l, "○ stopped")
+	})
 	tt.Send("\r")
 	tt.See("attach needs a sandbox that is started; this one is stopped; s starts it")
 	tt.Send("s")
@@ -244,7 +247,7 @@ func TestMouse(t *testing.T) {
 	tt.Send(fmt.Sprintf("\x1b[<0;10;%dM\x1b[<0;10;%dm", y+1, y+1))
 	selected(tt, "box-0003")
 	tt.Send(strings.Repeat("\x1b[<65;10;10M", 4))
-	tt.See("13-37 of 1000")
+	tt.See("13-33 of 1000")
 	quit(t, tt)
 }
 
@@ -344,7 +347,7 @@ func TestFirstFrameAndQuiet(t *testing.T) {
 	tt.Send("j")
 	selected(tt, "flaky-ci")
 	silent := func(where string) {
-		tt.Settle(300 * time.Millisecond)
+		tt.Settle(1500 * time.Millisecond) // samples come each second until the graph is full
 		before := tt.Bytes()
 		timer := time.NewTimer(2500 * time.Millisecond)
 		<-timer.C

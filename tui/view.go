@@ -2,7 +2,6 @@ package tui
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"cove/runtime/api"
-	"cove/runtime/lifecycle"
 	"cove/tui/action"
 	"cove/tui/dialog"
 	"cove/tui/text"
@@ -23,9 +21,10 @@ import (
 // what happened, and the keys.
 const footHeight = 2
 
-// headHeight is the lines above the list: the header, and air where there is room.
+// headHeight is the lines above the list: the header, and one about the list
+// where there is room.
 func (a *App) headHeight() int {
-	if a.h >= 14 {
+	if a.h >= notesHeight {
 		return 2
 	}
 	return 1
@@ -33,6 +32,15 @@ func (a *App) headHeight() int {
 
 // listHeight is the lines of the list, its titles included.
 func (a *App) listHeight() int { return max(a.h-a.headHeight()-footHeight, 1) }
+
+// sideSpace is the cells that the pane takes from the list, with the line and a
+// blank between them.
+func (a *App) sideSpace() int {
+	if w := a.sideWidth(); w > 0 {
+		return w + 2
+	}
+	return 0
+}
 
 // View implements tea.Model.
 func (a *App) View() tea.View {
@@ -60,103 +68,51 @@ func (a *App) lines() ([]string, *dialog.Point) {
 	}
 	lines := make([]string, 0, a.h)
 	lines = append(lines, a.header())
-	for len(lines) < a.headHeight() {
-		lines = append(lines, "")
+	if a.headHeight() > 1 {
+		lines = append(lines, a.banner())
 	}
-	if a.list.Len() > 0 {
-		lines = append(lines, a.list.Lines(&a.theme, a.snap.Link != Live)...)
-	} else {
-		lines = append(lines, a.empty(a.listHeight())...)
+	lines = append(lines, a.body()...)
+	bottom, cursor := a.status(), (*dialog.Point)(nil)
+	if a.filter.editing() && a.dialogs.Top() == nil {
+		var x int
+		bottom, x = a.filterLine(&a.theme)
+		cursor = &dialog.Point{X: min(x, a.w-1), Y: len(lines)}
 	}
-	lines = append(lines, a.status(), a.footer())
-	if a.dialogs.Top() != nil { // what lies below steps back
-		for i, l := range lines {
-			lines[i] = a.theme.Muted.Paint(ansi.Strip(l))
-		}
+	lines = append(lines, bottom, a.footer())
+	if a.dialogs.Top() == nil {
+		return lines, cursor
+	}
+	for i, l := range lines { // what lies below steps back
+		lines[i] = a.theme.Muted.Paint(ansi.Strip(l))
 	}
 	return lines, a.dialogs.Draw(&a.theme, lines, a.w)
 }
 
-// header says how many sandboxes there are in which state, and how the
-// connection is when it is not as it should be.
-func (a *App) header() string {
-	th := &a.theme
-	right, style := a.link()
-	room := a.w - text.Width(right) - 1
-	var b strings.Builder
-	th.Title.Write(&b, " cove")
-	used := len(" cove")
-	add := func(st theme.Style, s string) {
-		if used+2+text.Width(s) <= room {
-			b.WriteString("  ")
-			st.Write(&b, s)
-			used += 2 + text.Width(s)
-		}
+// body draws the list, the pane, or both side by side.
+func (a *App) body() []string {
+	h := a.listHeight()
+	if a.detailOver() {
+		return a.detailLines(a.w, h)
 	}
-	if a.snap.Known {
-		n := len(a.snap.Sandboxes)
-		word := " sandboxes"
-		if n == 1 {
-			word = " sandbox"
-		}
-		head := strconv.Itoa(n) + word
-		if first, last, more := a.list.InView(); more {
-			head = fmt.Sprintf("%d-%d of %s", first, last, head)
-		}
-		add(th.Text, head)
-		for _, c := range tally(a.snap.Sandboxes, th) {
-			add(c.style, c.glyph+" "+strconv.Itoa(c.n)+" "+c.word)
-		}
+	var lines []string
+	if a.list.Len() > 0 {
+		lines = a.list.Lines(&a.theme, a.snap.Link != Live)
+	} else {
+		lines = a.empty(a.w-a.sideSpace(), h)
 	}
-	b.WriteString(text.Spaces(a.w - used - text.Width(right) - 1))
-	style.Write(&b, right)
-	b.WriteByte(' ')
-	return b.String()
+	side := a.sideWidth()
+	if side == 0 {
+		return lines
+	}
+	bar := " " + a.theme.Border.Paint(a.theme.Glyphs.Vertical)
+	for i, l := range a.detailLines(side, h) {
+		lines[i] += bar + l
+	}
+	return lines
 }
 
-// link says in words how the connection is, when that matters.
-func (a *App) link() (string, theme.Style) {
-	switch a.snap.Link {
-	case Live:
-	case Connecting:
-		return "connecting" + a.theme.Glyphs.Ellipsis, a.theme.Muted
-	case Down:
-		return "daemon gone, reconnecting", a.theme.Warn
-	}
-	return "", theme.Style{}
-}
-
-// count is one part of the header.
-type count struct {
-	glyph, word string
-	style       theme.Style
-	n           int
-}
-
-// tally counts sandboxes by what a person wants to know of them.
-func tally(boxes []api.Sandbox, th *theme.Theme) []count {
-	g := th.Glyphs
-	counts := []count{
-		{g.Started, "started", th.OK, 0}, {g.Failed, "failed", th.Bad, 0},
-		{g.Passing, "under way", th.Busy, 0}, {g.Stopped, "at rest", th.Rest, 0},
-	}
-	for i := range boxes {
-		switch s := boxes[i].State; {
-		case s == lifecycle.Started:
-			counts[0].n++
-		case failed(s):
-			counts[1].n++
-		case s.Passing():
-			counts[2].n++
-		default:
-			counts[3].n++
-		}
-	}
-	return slices.DeleteFunc(counts, func(c count) bool { return c.n == 0 })
-}
-
-// empty fills the place of a list without rows.
-func (a *App) empty(h int) []string {
+// empty fills the place of a list without rows, w by h cells.
+func (a *App) empty(w, h int) []string {
 	th := &a.theme
 	var body []string
 	full := false
@@ -172,13 +128,19 @@ func (a *App) empty(h int) []string {
 		}
 	}
 	plain := func(st theme.Style, s string) {
-		lines := text.Wrap(s, min(a.w-4, 66))
+		lines := text.Wrap(s, max(min(w-4, 66), 1))
 		for i := range lines {
 			lines[i] = st.Paint(lines[i])
 		}
 		add(lines...)
 	}
 	switch {
+	case len(a.snap.Sandboxes) > 0:
+		plain(th.Strong, "No sandbox is as the filter says.")
+		air()
+		plain(th.Muted, "/"+a.filter.text)
+		air()
+		add(th.Key.Paint(a.keyOf(actBack)) + " shows all " + strconv.Itoa(len(a.snap.Sandboxes)))
 	case a.snap.Known:
 		plain(th.Strong, "No sandboxes yet.")
 		air()
@@ -203,10 +165,13 @@ func (a *App) empty(h int) []string {
 		wide = max(wide, text.Width(l))
 	}
 	for _, l := range body {
-		out = append(out, text.Spaces((a.w-wide)/2)+l)
+		out = append(out, text.Fit(text.Spaces((w-wide)/2)+l, w, ""))
+	}
+	for i := range out {
+		out[i] = text.Fit(out[i], w, "")
 	}
 	for len(out) < h {
-		out = append(out, "")
+		out = append(out, text.Spaces(w))
 	}
 	return out
 }
@@ -231,6 +196,9 @@ func (a *App) statusIn(w int) string {
 	if s := a.notice.line(th, w); s != "" {
 		return s
 	}
+	if a.snap.Link == Down && a.snap.Known && a.headHeight() == 1 {
+		return th.Warn.Paint(text.Fit(" "+a.outage(), w, th.Glyphs.Ellipsis))
+	}
 	b := a.selected()
 	if b == nil {
 		return text.Spaces(w)
@@ -243,52 +211,47 @@ func (a *App) statusIn(w int) string {
 // state it is in, then what the host does not enforce, else who it is.
 func about(b *api.Sandbox, th *theme.Theme, zone *time.Location) (string, theme.Style) {
 	dot := " " + th.Glyphs.Dot + " "
-	name := b.Name
+	r := why(b)
 	switch {
-	case b.Reason != nil && b.Reason.Kind != "" && !b.State.Running():
-		s, style := b.Reason.String(), th.Muted
-		if failed(b.State) {
-			style = th.Bad
+	case r != "" && !b.State.Running():
+		_, style := boxLook(b, th)
+		if attention(b) == calm {
+			style = th.Muted
 		}
-		switch {
-		case b.Reason.Detail != "" && b.Reason.Kind == lifecycle.ReasonFailed:
-			s = b.Reason.Detail
-		case b.Reason.Detail != "":
-			s += dot + b.Reason.Detail
-		}
-		return name + " " + string(b.State) + ": " + s, style
+		return b.Name + " " + string(b.State) + ": " + r, style
+	case b.Progress != "":
+		return b.Name + " " + string(b.State) + ": " + b.Progress, th.Busy
 	case len(b.Warnings) > 0:
-		return name + ": " + strings.Join(b.Warnings, dot), th.Warn
+		return b.Name + ": " + strings.Join(b.Warnings, dot), th.Warn
 	}
-	s := name + dot + b.ID + dot + "made " + b.Created.In(zone).Format("2006-01-02 15:04")
-	labels := make([]string, 0, len(b.Labels))
-	for k, v := range b.Labels {
-		labels = append(labels, k+"="+v)
-	}
-	slices.Sort(labels)
-	for _, l := range labels {
-		s += dot + l
-	}
-	return s, th.Muted
+	words := append([]string{b.Name, b.ID, "made " + b.Created.In(zone).Format("2006-01-02 15:04")}, labels(b)...)
+	return strings.Join(words, dot), th.Muted
 }
 
 // footer shows the keys: those of the table that are marked for it, as many as
-// fit, the help always. What cannot be done now is dim.
+// fit, the help always and how to leave nearly so. What cannot be done now is
+// dim.
 func (a *App) footer() string {
 	th := &a.theme
 	hints := a.actions.Hints(a.scope())
 	width := func(h action.Hint) int { return 2 + text.Width(h.Key) + 1 + text.Width(h.Desc) }
 	room := a.w + 1 // the first one needs one blank less
 	for _, h := range hints {
-		if h.ID == actHelp {
+		if a.kept(h) {
 			room -= width(h)
 		}
 	}
 	var b strings.Builder
 	used := 0
+	if n := len(a.marks.ids); n > 0 {
+		s := " " + th.Glyphs.Mark + " " + strconv.Itoa(n)
+		th.Mark.Write(&b, s)
+		used += text.Width(s)
+		room -= text.Width(s) + 1
+	}
 	for _, h := range hints {
 		n := width(h)
-		if h.ID != actHelp {
+		if !a.kept(h) {
 			if n > room {
 				continue
 			}
@@ -311,6 +274,11 @@ func (a *App) footer() string {
 	}
 	b.WriteString(text.Spaces(a.w - used))
 	return b.String()
+}
+
+// kept tells whether a hint is in the footer whatever else is.
+func (a *App) kept(h action.Hint) bool {
+	return h.ID == actHelp || h.ID == actQuit && a.w >= 60
 }
 
 // hintLine draws keys and what they do, as many as fit in w.

@@ -8,6 +8,9 @@ type Column struct {
 	// Min and Max are its narrowest and widest useful widths in cells,
 	// without the gap. Between them it takes what its cells need.
 	Min, Max int
+	// Good is the width up to which its cells get what they need before
+	// columns that may leave get any room; 0 is Min.
+	Good int
 	// Flex marks columns that may grow over Max when there is room: each
 	// takes a share of this weight.
 	Flex int
@@ -16,6 +19,19 @@ type Column struct {
 	Leaves int
 	// Right aligns its cells, for numbers and ages.
 	Right bool
+	// Joined puts it right behind the column before it, without a gap: the
+	// two are one for the eye, and leave apart.
+	Joined bool
+	// Sort names the order that a click on the title asks for; "" is none.
+	Sort string
+}
+
+// gap is the empty cells before the column when it is not the first one shown.
+func (c Column) gap() int {
+	if c.Joined {
+		return 0
+	}
+	return Gap
 }
 
 // Gap is the number of empty cells between two columns.
@@ -23,7 +39,7 @@ const Gap = 2
 
 // Layout returns the width of each column in a space of width cells; 0 is a
 // column that has left. need is what the widest cell of each column takes.
-// Columns leave while the minimum widths do not fit; then each gets at most
+// Columns leave while the good widths do not fit; then each gets at most
 // what it needs, those that need little first; then flexible ones share what
 // is over.
 func Layout(cols []Column, need []int, width int) []int {
@@ -31,7 +47,11 @@ func Layout(cols []Column, need []int, width int) []int {
 	for i := range shown {
 		shown[i] = true
 	}
-	for total(cols, shown) > width {
+	start := make([]int, len(cols))
+	for i, c := range cols {
+		start[i] = max(c.Min, min(need[i], c.Good))
+	}
+	for total(cols, start, shown) > width {
 		out := -1
 		for i, c := range cols {
 			if shown[i] && c.Leaves > 0 && (out < 0 || c.Leaves >= cols[out].Leaves) {
@@ -43,12 +63,17 @@ func Layout(cols []Column, need []int, width int) []int {
 		}
 		shown[out] = false
 	}
+	if total(cols, start, shown) > width {
+		for i, c := range cols {
+			start[i] = c.Min
+		}
+	}
 	widths := make([]int, len(cols))
-	spare := width - total(cols, shown)
+	spare := width - total(cols, start, shown)
 	flex := 0
 	for i, c := range cols {
 		if shown[i] {
-			widths[i] = c.Min
+			widths[i] = start[i]
 			flex += c.Flex
 		}
 	}
@@ -84,15 +109,15 @@ func Layout(cols []Column, need []int, width int) []int {
 	return widths
 }
 
-// total is what the shown columns need at least.
-func total(cols []Column, shown []bool) int {
+// total is the width of the shown columns and their gaps.
+func total(cols []Column, widths []int, shown []bool) int {
 	n := 0
 	for i, c := range cols {
 		if shown[i] {
 			if n > 0 {
-				n += Gap
+				n += c.gap()
 			}
-			n += c.Min
+			n += widths[i]
 		}
 	}
 	return n

@@ -1,7 +1,7 @@
 // Package table is a list of rows in columns. Rows have an identity: the
-// selection follows the row's id when rows come, go or change their order,
-// never its place. Columns shrink, grow and leave with the width. Only the
-// rows in view are drawn.
+// selection and the marks follow a row's id when rows come, go or change their
+// order, never its place. Columns shrink, grow and leave with the width. A row
+// may have a second line. Only the rows in view are drawn.
 package table
 
 import (
@@ -12,33 +12,46 @@ import (
 	"cove/tui/theme"
 )
 
-// Cell is one cell of a row. Text is clean (see text.Clean).
+// Cell is one cell of a row. Texts are clean (see text.Clean).
 type Cell struct {
 	Text  string
 	Style theme.Style
+	// Short is shown where Text does not fit, if it is set.
+	Short string
+	// More follows Text in a look of its own, where both fit.
+	More      string
+	MoreStyle theme.Style
 }
 
 // Row is one row: as many cells as the table has columns.
 type Row struct {
 	ID    string
 	Cells []Cell
+	// Note is a second line below the row; "" is none.
+	Note      string
+	NoteStyle theme.Style
+	// Dim draws the whole row as one that may no longer be true.
+	Dim bool
 }
 
 // Table is the list. The zero value is not usable: see [New]. It belongs to
 // one goroutine.
 type Table struct {
-	cols   []Column
-	rows   []Row
-	need   []int
-	widths []int
-	w, h   int // cells; h includes the line of titles
-	sel    int
-	top    int // first row in view
+	cols    []Column
+	rows    []Row
+	need    []int
+	widths  []int
+	w, h    int // cells; h includes the line of titles
+	sel     int
+	top     int // first row in view
+	marked  func(id string) bool
+	order   string
+	reverse bool
 }
 
 // New returns an empty table with the columns.
 func New(cols []Column) *Table {
-	t := &Table{cols: cols, need: make([]int, len(cols))}
+	t := &Table{cols: cols, need: make([]int, len(cols)), marked: func(string) bool { return false }}
 	t.layout()
 	return t
 }
@@ -52,6 +65,12 @@ func (t *Table) SetSize(w, h int) {
 	t.layout()
 	t.follow()
 }
+
+// SetMarked says which rows are marked.
+func (t *Table) SetMarked(marked func(id string) bool) { t.marked = marked }
+
+// SetOrder says by which column's Sort the rows are in order, for its title.
+func (t *Table) SetOrder(sort string, reverse bool) { t.order, t.reverse = sort, reverse }
 
 // SetRows replaces the rows, which are already in order. The selection stays
 // on its row; when that one is gone, on the one that took its place.
@@ -67,10 +86,18 @@ func (t *Table) SetRows(rows []Row) {
 	}
 	for i, c := range t.cols {
 		t.need[i] = text.Width(c.Title)
+		if c.Sort != "" {
+			t.need[i]++ // for the arrow
+		}
 	}
 	for i := range rows {
 		for j := range rows[i].Cells {
-			t.need[j] = max(t.need[j], text.Width(rows[i].Cells[j].Text))
+			c := &rows[i].Cells[j]
+			n := text.Width(c.Text)
+			if c.More != "" {
+				n += text.Width(c.More)
+			}
+			t.need[j] = max(t.need[j], n)
 		}
 	}
 	t.layout()
@@ -86,6 +113,28 @@ func (t *Table) Selected() string {
 		return ""
 	}
 	return t.rows[t.sel].ID
+}
+
+// IDs returns the ids of all rows, in their order.
+func (t *Table) IDs() []string {
+	ids := make([]string, len(t.rows))
+	for i := range t.rows {
+		ids[i] = t.rows[i].ID
+	}
+	return ids
+}
+
+// Between returns the ids of the rows from the one with the id to the selected
+// one, both included; only the selected one when there is no such row.
+func (t *Table) Between(id string) []string {
+	if len(t.rows) == 0 {
+		return nil
+	}
+	from := t.index(id)
+	if from < 0 {
+		from = t.sel
+	}
+	return t.IDs()[min(from, t.sel) : max(from, t.sel)+1]
 }
 
 // Select selects the row with the id, and tells whether there is one.
@@ -112,12 +161,12 @@ func (t *Table) First() { t.Move(-len(t.rows)) }
 func (t *Table) Last() { t.Move(len(t.rows)) }
 
 // Page is how many rows are in view at a time, at least 1.
-func (t *Table) Page() int { return max(t.h-1, 1) }
+func (t *Table) Page() int { return max(t.bottom()-t.top, 1) }
 
 // InView returns the numbers of the first and the last row in view, from 1, and
 // whether there are others.
 func (t *Table) InView() (first, last int, more bool) {
-	last = min(t.top+t.Page(), len(t.rows))
+	last = min(t.bottom(), len(t.rows))
 	return min(t.top+1, last), last, last-t.top < len(t.rows)
 }
 
@@ -125,19 +174,42 @@ func (t *Table) InView() (first, last int, more bool) {
 func (t *Table) Scroll(n int) {
 	t.top += n
 	t.clampTop()
-	t.sel = min(max(t.sel, t.top), t.top+t.Page()-1)
+	t.sel = min(max(t.sel, t.top), t.bottom()-1)
 	t.follow()
 }
 
 // Click selects the row on line y of the table (0 is the titles), and tells
 // whether there is one.
 func (t *Table) Click(y int) bool {
-	i := t.top + y - 1
-	if y < 1 || y >= t.h || i >= len(t.rows) {
+	if y < 1 || y >= t.h {
 		return false
 	}
-	t.sel = i
-	return true
+	for i, line := t.top, 1; i < len(t.rows); i++ {
+		if line += t.height(i); y < line {
+			t.sel = i
+			t.follow()
+			return true
+		}
+	}
+	return false
+}
+
+// TitleAt returns the order that the title in cell x stands for, or "".
+func (t *Table) TitleAt(x int) string {
+	at := margin
+	for i, w := range t.widths {
+		if w == 0 {
+			continue
+		}
+		if at > margin {
+			at += t.cols[i].gap()
+		}
+		if x >= at && x < at+w {
+			return t.cols[i].Sort
+		}
+		at += w
+	}
+	return ""
 }
 
 func (t *Table) index(id string) int {
@@ -147,17 +219,59 @@ func (t *Table) index(id string) int {
 	return slices.IndexFunc(t.rows, func(r Row) bool { return r.ID == id })
 }
 
-// follow keeps the selection a real row and in view.
+// height is the lines of row i.
+func (t *Table) height(i int) int {
+	if t.rows[i].Note != "" {
+		return 2
+	}
+	return 1
+}
+
+// space is the lines for rows.
+func (t *Table) space() int { return max(t.h-1, 1) }
+
+// bottom is the row behind the last one whose first line is in view.
+func (t *Table) bottom() int {
+	i := t.top
+	for used := 0; i < len(t.rows) && used < t.space(); i++ {
+		used += t.height(i)
+	}
+	if i == len(t.rows) && i == t.top {
+		return i + 1
+	}
+	return i
+}
+
+// follow keeps the selection a real row and in view, both its lines where that
+// is possible.
 func (t *Table) follow() {
 	t.sel = max(0, min(t.sel, len(t.rows)-1))
-	t.top = max(min(t.top, t.sel), t.sel-t.Page()+1)
+	t.top = max(0, min(t.top, t.sel))
+	if len(t.rows) > 0 {
+		first, used := t.sel, t.height(t.sel)
+		for first > 0 && used+t.height(first-1) <= t.space() {
+			first--
+			used += t.height(first)
+		}
+		t.top = max(t.top, first)
+	}
 	t.clampTop()
 }
 
 // clampTop lets no room below the last row stay empty while rows are above.
-func (t *Table) clampTop() { t.top = max(0, min(t.top, len(t.rows)-t.Page())) }
+func (t *Table) clampTop() {
+	last, used := len(t.rows), 0
+	for last > 0 && used+t.height(last-1) <= t.space() {
+		last--
+		used += t.height(last)
+	}
+	if last == len(t.rows) {
+		last = max(last-1, 0) // one row, higher than the space
+	}
+	t.top = max(0, min(t.top, last))
+}
 
-// margin is the space before the first column: the marker and a blank.
+// margin is the space before the first column: the marker and a mark.
 const margin = 2
 
 func (t *Table) layout() { t.widths = Layout(t.cols, t.need, max(t.w-margin, 0)) }
@@ -173,7 +287,10 @@ func (t *Table) Lines(th *theme.Theme, faded bool) []string {
 	b.Grow(t.w * 4)
 	lines = append(lines, t.titles(&b, th))
 	for i := t.top; i < len(t.rows) && len(lines) < t.h; i++ {
-		lines = append(lines, t.line(&b, th, i, faded))
+		lines = append(lines, t.line(&b, th, i, faded || t.rows[i].Dim))
+		if t.rows[i].Note != "" && len(lines) < t.h {
+			lines = append(lines, t.note(&b, th, i, faded || t.rows[i].Dim))
+		}
 	}
 	for len(lines) < t.h {
 		lines = append(lines, text.Spaces(t.w))
@@ -184,33 +301,69 @@ func (t *Table) Lines(th *theme.Theme, faded bool) []string {
 func (t *Table) titles(b *strings.Builder, th *theme.Theme) string {
 	cells := make([]Cell, len(t.cols))
 	for i, c := range t.cols {
-		cells[i].Text = c.Title
+		cells[i] = Cell{Text: c.Title, Style: th.Column}
+		if c.Sort != "" && c.Sort == t.order {
+			arrow := th.Glyphs.Descending
+			if t.reverse {
+				arrow = th.Glyphs.Ascending
+			}
+			cells[i].Text, cells[i].Style = c.Title+arrow, th.Column.With(theme.Underline)
+		}
 	}
 	b.Reset()
-	b.WriteString(text.Spaces(margin))
-	t.cells(b, th, cells, theme.Style{})
-	return th.Column.Paint(text.Fit(b.String(), t.w, ""))
+	th.Column.Write(b, text.Spaces(min(margin, t.w)))
+	t.cells(b, th, cells, th.Column)
+	return b.String()
 }
 
-func (t *Table) line(b *strings.Builder, th *theme.Theme, i int, faded bool) string {
-	base, marker := theme.Style{}, " "
+// base is the look below the cells of row i.
+func (t *Table) base(th *theme.Theme, i int, faded bool) theme.Style {
+	base := theme.Style{}
 	if faded {
 		base = th.Muted
 	}
 	if i == t.sel {
-		base, marker = th.Select, th.Glyphs.Marker
+		base = th.Select
 	}
+	return base
+}
+
+func (t *Table) line(b *strings.Builder, th *theme.Theme, i int, faded bool) string {
+	base := t.base(th, i, faded)
 	b.Reset()
-	base.Write(b, text.Fit(marker, min(margin, t.w), ""))
+	head := " "
+	if i == t.sel {
+		head = th.Glyphs.Marker
+	}
+	if t.marked(t.rows[i].ID) {
+		base.Write(b, text.Fit(head, min(1, t.w), ""))
+		th.Mark.Over(base).Write(b, text.Fit(th.Glyphs.Mark, min(1, t.w-1), ""))
+	} else {
+		base.Write(b, text.Fit(head, min(margin, t.w), ""))
+	}
 	if faded {
 		plain := make([]Cell, len(t.rows[i].Cells))
 		for j, c := range t.rows[i].Cells {
-			plain[j].Text = c.Text
+			plain[j] = Cell{Text: c.Text, Short: c.Short, More: c.More}
 		}
 		t.cells(b, th, plain, base)
 		return b.String()
 	}
 	t.cells(b, th, t.rows[i].Cells, base)
+	return b.String()
+}
+
+func (t *Table) note(b *strings.Builder, th *theme.Theme, i int, faded bool) string {
+	base := t.base(th, i, faded)
+	style := t.rows[i].NoteStyle.Over(base)
+	if faded {
+		style = base
+	}
+	b.Reset()
+	lead := text.Spaces(margin) + " " + th.Glyphs.Branch + " "
+	lead = text.Cut(lead, t.w, "")
+	base.Write(b, lead)
+	style.Write(b, text.Fit(t.rows[i].Note, t.w-text.Width(lead), th.Glyphs.Ellipsis))
 	return b.String()
 }
 
@@ -222,17 +375,37 @@ func (t *Table) cells(b *strings.Builder, th *theme.Theme, cells []Cell, base th
 			continue
 		}
 		if used > margin {
-			n := min(Gap, t.w-used)
+			n := min(t.cols[i].gap(), t.w-used)
 			base.Write(b, text.Spaces(n))
 			used += n
 		}
 		w = min(w, t.w-used)
-		fit := text.Fit
-		if t.cols[i].Right {
-			fit = text.FitRight
-		}
-		cells[i].Style.Over(base).Write(b, fit(cells[i].Text, w, th.Glyphs.Ellipsis))
+		t.cell(b, th, i, &cells[i], base, w)
 		used += w
 	}
 	base.Write(b, text.Spaces(t.w-used))
+}
+
+// cell draws one cell in w cells of the screen.
+func (t *Table) cell(b *strings.Builder, th *theme.Theme, col int, c *Cell, base theme.Style, w int) {
+	style := c.Style.Over(base)
+	s := c.Text
+	if c.More != "" {
+		n := text.Width(s) + text.Width(c.More)
+		if n <= w {
+			style.Write(b, s)
+			c.MoreStyle.Over(base).Write(b, c.More)
+			base.Write(b, text.Spaces(w-n))
+			return
+		}
+	}
+	// Numbers of one column are either all short or none.
+	if c.Short != "" && (text.Width(s) > w || t.cols[col].Right && t.need[col] > w) {
+		s = c.Short
+	}
+	fit := text.Fit
+	if t.cols[col].Right {
+		fit = text.FitRight
+	}
+	style.Write(b, fit(s, w, th.Glyphs.Ellipsis))
 }

@@ -14,6 +14,9 @@ type Theme struct {
 	Column Style // titles of columns
 	Select Style // the selected row, laid under its cells
 	Key    Style // keys in hints and in the help
+	Mark   Style // the sign of a marked row, and how many there are
+	Spark  Style // sparklines and graphs
+	Track  Style // the empty part of a bar
 
 	OK   Style // runs
 	Busy Style // on its way
@@ -37,7 +40,16 @@ type Glyphs struct {
 	Ellipsis string
 	Dot      string // between items of a line
 	Branch   string // before a line that belongs to the row
-	Up, Down string // arrow keys, in hints
+	Mark     string // a row that is marked
+	None     string // a value that is not known or is nothing
+	Look     string // before a count of what needs a look
+	// The order of a column, as seen from its title.
+	Descending, Ascending string
+	// Levels are the steps of a sparkline, from low to high.
+	Levels string
+	// Fill and Track are the used and the empty cells of a bar.
+	Fill, Track string
+	Up, Down    string // arrow keys, in hints
 
 	TopLeft, TopRight, BottomLeft, BottomRight, Horizontal, Vertical string
 }
@@ -59,7 +71,7 @@ type Options struct {
 func New(o Options) Theme {
 	t := Theme{
 		Strong: Style{Attr: Bold}, Title: Style{Attr: Bold}, Select: Style{Attr: Reverse},
-		Key: Style{Attr: Bold}, Warn: Style{Attr: Bold}, Bad: Style{Attr: Bold},
+		Key: Style{Attr: Bold}, Mark: Style{Attr: Bold}, Warn: Style{Attr: Bold}, Bad: Style{Attr: Bold},
 		Input: Style{Attr: Underline}, Focused: Style{Attr: Reverse | Bold}, Danger: Style{Attr: Reverse | Bold},
 		Glyphs: unicodeGlyphs(),
 	}
@@ -68,7 +80,7 @@ func New(o Options) Theme {
 	}
 	switch {
 	case o.NoColor:
-		t.Muted, t.Rest, t.Border = Style{Attr: Faint}, Style{Attr: Faint}, Style{Attr: Faint}
+		t.Muted, t.Rest, t.Border, t.Track = Style{Attr: Faint}, Style{Attr: Faint}, Style{Attr: Faint}, Style{Attr: Faint}
 		t.Column = Style{Attr: Underline}
 	case o.Light:
 		t.paint(palette{grey: 242, line: 248, ok: 2, busy: 4, warn: 130, bad: 1, accent: 25})
@@ -84,6 +96,8 @@ type palette struct{ grey, line, ok, busy, warn, bad, accent uint8 }
 func (t *Theme) paint(p palette) {
 	t.Muted, t.Rest, t.Border = Style{Fg: Index(p.grey)}, Style{Fg: Index(p.grey)}, Style{Fg: Index(p.line)}
 	t.Column = Style{Fg: Index(p.grey), Attr: Bold}
+	t.Track, t.Spark = Style{Fg: Index(p.line)}, Style{Fg: Index(p.busy)}
+	t.Mark = Style{Fg: Index(p.accent), Attr: Bold}
 	t.Title, t.Key = Style{Fg: Index(p.accent), Attr: Bold}, Style{Fg: Index(p.accent), Attr: Bold}
 	t.OK, t.Busy = Style{Fg: Index(p.ok)}, Style{Fg: Index(p.busy)}
 	t.Warn, t.Bad = Style{Fg: Index(p.warn), Attr: Bold}, Style{Fg: Index(p.bad), Attr: Bold}
@@ -93,7 +107,8 @@ func (t *Theme) paint(p palette) {
 func unicodeGlyphs() Glyphs {
 	return Glyphs{
 		Started: "●", Stopped: "○", Passing: "◐", Failed: "✗", Unknown: "?", Archived: "▫", Paused: "◇",
-		Marker: ">", Ellipsis: "…", Dot: "·", Branch: "└", Up: "↑", Down: "↓",
+		Marker: ">", Ellipsis: "…", Dot: "·", Branch: "└", Mark: "◆", Look: "▲", None: "–", Descending: "▼", Ascending: "▲",
+		Levels: "▁▂▃▄▅▆▇█", Fill: "━", Track: "─", Up: "↑", Down: "↓",
 		TopLeft: "╭", TopRight: "╮", BottomLeft: "╰", BottomRight: "╯", Horizontal: "─", Vertical: "│",
 	}
 }
@@ -101,7 +116,8 @@ func unicodeGlyphs() Glyphs {
 func asciiGlyphs() Glyphs {
 	return Glyphs{
 		Started: "*", Stopped: "o", Passing: "~", Failed: "x", Unknown: "?", Archived: "-", Paused: "=",
-		Marker: ">", Ellipsis: "~", Dot: "-", Branch: "`", Up: "up", Down: "down",
+		Marker: ">", Ellipsis: "~", Dot: "-", Branch: "`", Mark: "+", Look: "!", None: "-", Descending: "v", Ascending: "^",
+		Levels: "_.-~=+*#", Fill: "=", Track: "-", Up: "up", Down: "down",
 		TopLeft: "+", TopRight: "+", BottomLeft: "+", BottomRight: "+", Horizontal: "-", Vertical: "|",
 	}
 }

@@ -25,12 +25,12 @@ func TestHelpIsFoundByTyping(t *testing.T) {
 	m.key("?")
 	m.typed("cove rm")
 	m.see("Delete the sandbox")
-	m.gone("Leave. Sandboxes")
+	m.gone("Make a sandbox from")
 	m.key("esc") // one step back
-	m.see("Leave. Sandboxes")
+	m.see("Make a sandbox from")
 	m.typed("ctrl+]")
 	m.see("come back to the list")
-	m.gone("Leave. Sandboxes")
+	m.gone("Make a sandbox from")
 	m.key("ctrl+u", "D") // a key by its name comes first
 	lines := m.screen().Lines
 	_, y := m.screen().Line("Find  D")

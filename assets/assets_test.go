@@ -49,7 +49,7 @@ func TestBuiltInProfiles(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 		s := resolve(t, e.Name)
-		if s.Image != "host" || !s.Network.BlockAll || s.User != "dev" || s.Workdir != "/workspace" || s.Resources.Pids == 0 || s.Resources.Memory == 0 {
+		if s.Image != "host" || s.Network.BlockAll != (e.Name == "untrusted") || s.User != "dev" || s.Workdir != "/workspace" || s.Resources.Pids == 0 || s.Resources.Memory == 0 {
 			t.Errorf("%s: %+v", e.Name, s)
 		}
 		if path := s.Env["PATH"].Value; path != config.DefaultPath && !strings.HasSuffix(path, ":"+config.DefaultPath) {

@@ -35,13 +35,6 @@ func Unenforced(s Spec) []Problem {
 	refuse(r.IOWrite != 0, "resources.io_write", r.IOWrite.String(), none)
 
 	n := s.Network
-	if !n.BlockAll {
-		problems = append(problems, Problem{
-			Key:     "network.block_all",
-			Message: "only block_all = true can be enforced by this build",
-			Hint:    `set it, or extend "base"`,
-		})
-	}
 	for _, list := range []struct {
 		key     string
 		entries int
@@ -51,7 +44,6 @@ func Unenforced(s Spec) []Problem {
 	} {
 		refuse(list.entries > 0, list.key, entries(list.entries), remove)
 	}
-	refuse(n.LAN, "network.lan", "true", "set it to false")
 	refuse(n.Ask, "network.ask", "true", "set it to false")
 
 	refuse(len(s.Ports) > 0, "ports", entries(len(s.Ports)), remove)

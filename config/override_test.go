@@ -136,20 +136,21 @@ func TestOverriddenProblemsNameTheFlag(t *testing.T) {
 
 	p = resolved(t)
 	noError(t, p.Override("block-all", "false"))
+	noError(t, p.Override("allow", "192.0.2.0/24"))
 	noError(t, p.Override("disk", "1GiB"))
 	err = p.Check()
-	wantError(t, err, "--block-all: network.block_all: only block_all = true can be enforced")
+	wantError(t, err, "--allow: network.allow: this build cannot enforce the entry in it")
 	wantError(t, err, "--disk: resources.disk: this build cannot enforce a disk quota of 1GiB")
 }
 
 // A flag can put right what the profile lacks.
 func TestOverridePutsRight(t *testing.T) {
 	fsys := builtIn()
-	fsys["open.toml"] = &fstest.MapFile{Data: []byte("description = \"open\"\n")}
+	fsys["open.toml"] = &fstest.MapFile{Data: []byte("description = \"open\"\nnetwork.lan = true\nnetwork.block_all = true\n")}
 	p, err := (&Profiles{Dir: "/work", BuiltIn: fsys}).Resolve("open")
 	noError(t, err)
-	wantError(t, p.Check(), "only block_all = true")
-	noError(t, p.Override("block-all", "true"))
+	wantError(t, p.Check(), "network.lan: it means nothing while network.block_all is true")
+	noError(t, p.Override("block-all", "false"))
 	noError(t, p.Check())
 }
 

@@ -105,7 +105,7 @@ func TestDefaultIsNeverTheProjects(t *testing.T) {
 	p := house(t, map[string]string{
 		"work/cove.toml":        described("the project's"),
 		"work/.cove/shell.toml": described("the project's"),
-		"work/.cove/base.toml":  "[network]\nblock_all = false\n",
+		"work/.cove/base.toml":  "[network]\nask = true\nblock_all = false\n",
 		"work/.cove/own.toml":   described("the project's"),
 	})
 	got, err := p.Default(DefaultSettings())
@@ -118,7 +118,7 @@ func TestDefaultIsNeverTheProjects(t *testing.T) {
 	// Asked for by name, the order is that of the look-up.
 	got, err = p.Resolve("own")
 	noError(t, err)
-	wantError(t, got.Check(), ".cove/base.toml:2:1: network.block_all: only block_all = true")
+	wantError(t, got.Check(), ".cove/base.toml:2:1: network.ask: this build cannot enforce true")
 }
 
 // What is in a project cannot get under a profile of the user's or the machine's.
@@ -265,7 +265,7 @@ func TestList(t *testing.T) {
 		"user/profiles/shell.toml": described("user's shell"),
 		"user/profiles/broken.toml": "x = 1\n" +
 			"[network]\nblock_all = true\n",
-		"user/profiles/open.toml":        "description = \"open\"\n",
+		"user/profiles/open.toml":        "description = \"open\"\nnetwork.ask = true\n",
 		"user/profiles/.hidden.toml":     "",
 		"user/profiles/a b.toml":         "",
 		"user/profiles/note.txt":         "",
@@ -289,7 +289,7 @@ func TestList(t *testing.T) {
 		"./cove.toml | the project | cove.toml",
 		"base | the base | built-in",
 		"broken |  | user/profiles/broken.toml | user/profiles/broken.toml:1:1: x: unknown key; valid here: automation, command, description, env, extends, git, image, install, labels, language, mounts, network, no_new_privileges, ports, resources, runtime, setup, shell, user, volumes, workdir",
-		"open | open | user/profiles/open.toml | user/profiles/open.toml: network.block_all: only block_all = true can be enforced by this build; set it, or extend \"base\"",
+		"open | open | user/profiles/open.toml | user/profiles/open.toml:2:1: network.ask: this build cannot enforce true; set it to false",
 		"shell | project's shell | .cove/shell.toml",
 		"shell | user's shell | user/profiles/shell.toml | shadowed",
 		"shell | a shell | built-in | shadowed",

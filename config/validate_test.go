@@ -12,8 +12,7 @@ import (
 
 func TestDefaultsAreValid(t *testing.T) {
 	equal(t, []string{}, lines(Defaults().Validate()))
-	// All but the network is in effect.
-	equal(t, []string{`network.block_all: only block_all = true can be enforced by this build; set it, or extend "base"`}, lines(Unenforced(Defaults())))
+	equal(t, []string{}, lines(Unenforced(Defaults())))
 	one, two := Defaults(), Defaults()
 	one.Env["X"] = EnvVar{Value: "x"}
 	one.Shell[0] = "x"

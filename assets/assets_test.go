@@ -86,7 +86,7 @@ func TestAgents(t *testing.T) {
 
 func TestUntrusted(t *testing.T) {
 	s, base := resolve(t, "untrusted"), resolve(t, "base")
-	if !s.NoNewPrivileges || !s.Automation.Ephemeral() || base.Automation.Ephemeral() ||
+	if !s.NoNewPrivileges || s.Git.Identity || !base.Git.Identity || !s.Automation.Ephemeral() || base.Automation.Ephemeral() ||
 		s.Resources.CPU >= base.Resources.CPU || s.Resources.Memory >= base.Resources.Memory || s.Resources.Pids >= base.Resources.Pids || s.Resources.Swap != 0 {
 		t.Errorf("%+v", s)
 	}

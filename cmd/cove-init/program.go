@@ -16,6 +16,9 @@ import (
 const (
 	defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	defaultTerm = "xterm-256color"
+	// defaultLang is there without any locale being installed (glibc since
+	// 2.35, Debian's before), and text is what it looks like in it.
+	defaultLang = "C.UTF-8"
 	lastShell   = "/bin/sh"
 )
 
@@ -89,9 +92,9 @@ func shellOf(conf *settings, id *identity) []string {
 // environment makes the environment: what the system knows, under the
 // sandbox's, under the request's.
 func environment(conf *settings, req *guest.Request, id *identity, tty bool) []string {
-	env := map[string]string{"PATH": defaultPath, "HOME": id.home, "SHELL": shellOf(conf, id)[0]}
+	env := map[string]string{"PATH": defaultPath, "HOME": id.home, "SHELL": shellOf(conf, id)[0], "LANG": defaultLang}
 	if id.name != "" {
-		env["USER"], env["LOGNAME"] = id.name, id.name
+		env["USER"], env["LOGNAME"], env["MAIL"] = id.name, id.name, "/var/mail/"+id.name
 	}
 	if tty {
 		env["TERM"] = defaultTerm

@@ -100,7 +100,7 @@ func (b backend) Create(ctx context.Context, id, name string, spec config.Spec) 
 		return api.Sandbox{}, err
 	}
 	defer closeAll(dirs)
-	made, err := client.Create(ctx, api.CreateRequest{ID: id, Name: name, Spec: spec, Secrets: secrets, Dirs: dirs})
+	made, err := client.Create(ctx, api.CreateRequest{ID: id, Name: name, Spec: withIdentity(ctx, spec), Secrets: secrets, Dirs: dirs})
 	return made, explain(err, name)
 }
 

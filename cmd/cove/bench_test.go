@@ -211,7 +211,7 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 	if err := driver.Prepare(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if err := rootfs.Create(box, "baseline"); err != nil {
+	if err := rootfs.Create(box, "baseline", ""); err != nil {
 		b.Fatal(err)
 	}
 	const base = 1<<30 + 1<<20

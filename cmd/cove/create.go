@@ -58,7 +58,7 @@ func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sa
 		return api.Sandbox{}, err
 	}
 	defer closeAll(dirs)
-	req := api.CreateRequest{ID: api.NewID(), Name: name, Spec: spec, Secrets: secrets, Dirs: dirs}
+	req := api.CreateRequest{ID: api.NewID(), Name: name, Spec: withIdentity(ctx, spec), Secrets: secrets, Dirs: dirs}
 	type result struct {
 		made api.Sandbox
 		err  error

@@ -33,6 +33,18 @@ const (
 	idMaps = 256
 )
 
+// noCores keeps the memory of the daemon and of all sandboxes, which inherit the
+// limit, out of core dumps: it holds keys that are in no file otherwise, and a
+// handler of the host's (systemd-coredump, apport) would keep it outside of the
+// sandbox, for it runs for theirs too. A limit of 1 stops also a handler, which a
+// limit of 0 does not (fs/coredump.c).
+func noCores() error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}); err != nil {
+		return fmt.Errorf("turn off core dumps: %w", err)
+	}
+	return nil
+}
+
 // runDaemon is the daemon of dirs: it returns nil when ctx ends, after it told
 // flags.ready that the socket answers, and an error that wraps errDaemonBusy
 // where another daemon holds the state directory.
@@ -50,6 +62,9 @@ func runDaemon(ctx context.Context, dirs config.Dirs, flags daemonFlags) (err er
 	// what it starts.
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("keep inherited files to ourselves: %w", err)
+	}
+	if err := noCores(); err != nil {
+		return err
 	}
 	if _, err := lockDir(dirs.State, 0o700, giveBack); err != nil {
 		return fmt.Errorf("use the state directory: %w", err)

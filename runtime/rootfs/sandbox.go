@@ -25,10 +25,10 @@ const (
 
 // Create makes the directories that hold a sandbox's changes in sandboxDir,
 // which is made too when it is missing, and writes /etc/hostname and /etc/hosts
-// for hostname ("" leaves the skeleton's). What exists is kept, so it may be
+// for hostname ("" leaves the skeleton's) and /etc/gitconfig ("" writes none). What exists is kept, so it may be
 // called again after a crash, but never while the sandbox is mounted. Owners
 // on disk are those inside: root is 0, whatever range the sandbox runs in.
-func Create(sandboxDir, hostname string) error {
+func Create(sandboxDir, hostname, gitconfig string) error {
 	if hostname != "" && !config.ValidHostname(hostname) {
 		return fmt.Errorf("host name %q: must be letters, digits, dashes and dots, at most 64", hostname)
 	}
@@ -45,13 +45,20 @@ func Create(sandboxDir, hostname string) error {
 			return fmt.Errorf("create root: %w", err)
 		}
 	}
-	if hostname == "" {
+	files := map[string]string{}
+	if hostname != "" {
+		files["hostname"], files["hosts"] = hostname+"\n", hostsFile(hostname)
+	}
+	if gitconfig != "" {
+		files["gitconfig"] = gitconfig
+	}
+	if len(files) == 0 {
 		return nil
 	}
 	if err := makeDir(top, upperRoot+"/etc"); err != nil {
 		return fmt.Errorf("create root: %w", err)
 	}
-	for name, content := range map[string]string{"hostname": hostname + "\n", "hosts": hostsFile(hostname)} {
+	for name, content := range files {
 		err := writeNew(top, genFile{upperRoot + "/etc/" + name, 0o644, content}, 0)
 		if err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("create root: %w", err)

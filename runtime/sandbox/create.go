@@ -254,7 +254,7 @@ func (m *Manager) materialize(o *operation) error {
 	if err := os.Mkdir(fresh, 0o700); err != nil {
 		return noSpace(fmt.Errorf("make the sandbox's directory: %w", err))
 	}
-	if err := rootfs.Create(fresh, rec.Name); err != nil {
+	if err := rootfs.Create(fresh, rec.Name, gitConfig(rec.Spec)); err != nil {
 		return noSpace(fmt.Errorf("make the sandbox's root: %w", err))
 	}
 	if err := writeRecord(fresh, rec, true); err != nil {

@@ -105,6 +105,10 @@ func asMount(err error) error {
 	return &MountError{Message: bad.Reason(), Hint: bad.Hint, Err: bad}
 }
 
+// maxVariable is what the kernel passes to a program as one string, its end
+// included (MAX_ARG_STRLEN, execve(2)).
+const maxVariable = 128 << 10
+
 // checkSecrets names what the caller must bring along and did not, and refuses
 // what the spec does not ask for.
 func checkSecrets(spec config.Spec, secrets map[string]string) error {
@@ -114,9 +118,14 @@ func checkSecrets(spec config.Spec, secrets map[string]string) error {
 			problems = append(problems, config.Problem{Key: "env." + k, Message: "is to come from your environment, and is not set there", Hint: "export " + k + " and try again"})
 		}
 	}
-	for k := range secrets {
-		if spec.Env[k].From != config.FromEnv {
+	for k, v := range secrets {
+		switch {
+		case spec.Env[k].From != config.FromEnv:
 			problems = append(problems, config.Problem{Key: "env." + k, Message: "was sent, but the sandbox's profile does not take it from the environment"})
+		case strings.IndexByte(v, 0) >= 0:
+			problems = append(problems, config.Problem{Key: "env." + k, Message: "has a NUL byte in its value, which no program can be given"})
+		case len(k)+len("=")+len(v) >= maxVariable:
+			problems = append(problems, config.Problem{Key: "env." + k, Message: fmt.Sprintf("is %d bytes long: no program can be given more than %d", len(v), maxVariable)})
 		}
 	}
 	if len(problems) > 0 {

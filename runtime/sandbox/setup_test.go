@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"cove/config"
 	"cove/runtime/frame"
 )
 
@@ -87,6 +88,32 @@ func TestHeadline(t *testing.T) {
 	} {
 		if got := headline(step); got != want {
 			t.Errorf("%q: %q, want %q", step, got, want)
+		}
+	}
+}
+
+func TestCheckSecrets(t *testing.T) {
+	spec := config.Spec{Env: map[string]config.EnvVar{
+		"A": {From: config.FromEnv}, "B": {From: config.FromEnv, Optional: true}, "C": {Value: "x"},
+	}}
+	for _, c := range []struct {
+		secrets map[string]string
+		want    string
+	}{
+		{map[string]string{"A": "v"}, ""},
+		{map[string]string{"A": "", "B": "v"}, ""},
+		{map[string]string{"B": "v"}, "env.A: is to come from your environment"},
+		{map[string]string{"A": "v", "C": "y"}, "env.C: was sent"},
+		{map[string]string{"A": "v", "D": "y"}, "env.D: was sent"},
+		{map[string]string{"A": "s3cret\x00"}, "env.A: has a NUL byte"},
+		{map[string]string{"A": strings.Repeat("s3cret", 30_000)}, "env.A: is 180000 bytes long"},
+	} {
+		err := checkSecrets(spec, c.secrets)
+		if c.want == "" && err == nil {
+			continue
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%.40v: %v, want %q", c.secrets, err, c.want)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cove/runtime/api"
+	"cove/runtime/network/nettest"
 )
 
 // host is one private cove: its own state and run directory, its own daemon,
@@ -26,6 +27,7 @@ type host struct {
 	state, run string
 	env        []string
 	net        *os.File // the network namespace that all of it runs in; nil is the test binary's
+	mounts     *os.File // the same for mounts
 }
 
 // realHost gives a test a cove of its own. It skips where there is no root or
@@ -58,7 +60,7 @@ func realHost(t testing.TB) *host {
 // namespace of its own.
 func hostAt(t testing.TB, bin, base, state string) *host {
 	t.Helper()
-	h := &host{t: t, bin: bin, state: state, run: filepath.Join(base, "run"), net: newNetNS(t)}
+	h := &host{t: t, bin: bin, state: state, run: filepath.Join(base, "run"), net: nettest.NewNS(t)}
 	h.env = append(os.Environ(),
 		"COVE_STATE_DIR="+h.state, "COVE_RUN_DIR="+h.run, "HOME="+base, "XDG_CONFIG_HOME="+filepath.Join(base, "config"),
 		"TERM=xterm-256color", "PATH="+bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -147,7 +149,7 @@ func (h *host) command(ctx context.Context, args ...string) *exec.Cmd {
 // program is a program that sees what this cove sees.
 func (h *host) program(ctx context.Context, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
-	inNetNS(h.net, cmd)
+	enter(h.net, h.mounts, cmd)
 	cmd.Env, cmd.Dir = h.env, filepath.Dir(h.run)
 	// Grandchildren that keep an output open must not hold up the test.
 	cmd.WaitDelay = 5 * time.Second

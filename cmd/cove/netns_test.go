@@ -1,97 +1,40 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"cove/runtime/network/nettest"
 )
 
-// testNetVar names the network namespace in which the test binary began again.
-const testNetVar = "COVE_TEST_NETWORK"
-
-// leaveNetwork moves the test binary, and with it all that tests start, into a
-// network namespace that has a loopback and nothing else: no test, and no bug
-// in a daemon under test, sends anything to a real network. It does not return
-// the first time: the binary begins again, inside. As cove itself, which a test
-// has started, it is inside already; without root there is no daemon.
+// leaveNetwork moves the test binary, and with it all that tests start, to where
+// there is no network. As cove itself, which a test has started, it is there
+// already; without root there is no daemon.
 func leaveNetwork() error {
 	if os.Geteuid() != 0 || filepath.Base(os.Args[0]) == "cove" {
 		return nil
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	here, err := os.Readlink("/proc/thread-self/ns/net")
-	if err != nil {
-		return err
-	}
-	if os.Getenv(testNetVar) == here {
-		return os.Unsetenv(testNetVar)
-	}
-	if err := errors.Join(unix.Unshare(unix.CLONE_NEWNET), loopbackUp()); err != nil {
-		return err
-	}
-	if here, err = os.Readlink("/proc/thread-self/ns/net"); err != nil {
-		return err
-	}
-	return unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), testNetVar+"="+here))
+	return nettest.Leave()
 }
 
-// newNetNS makes a network namespace with nothing but a loopback that is up.
-// It is there for as long as the file is open or something runs in it.
-func newNetNS(t testing.TB) *os.File {
-	t.Helper()
-	type result struct {
-		ns  *os.File
-		err error
-	}
-	made := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with its goroutine
-		err := errors.Join(unix.Unshare(unix.CLONE_NEWNET), loopbackUp())
-		if err != nil {
-			made <- result{err: err}
-			return
+// enter makes a command begin in the network and mount namespaces of a host;
+// nil ones are the test's own. nsenter(1) becomes the command, so its pid and
+// its status are the command's.
+func enter(network, mounts *os.File, cmd *exec.Cmd) {
+	args := []string{"nsenter"}
+	for flag, ns := range map[string]*os.File{"--net": network, "--mount": mounts} {
+		if ns != nil {
+			args = append(args, fmt.Sprintf("%s=/proc/%d/fd/%d", flag, os.Getpid(), ns.Fd()))
 		}
-		ns, err := os.Open("/proc/thread-self/ns/net")
-		made <- result{ns, err}
-	}()
-	r := <-made
-	if r.err != nil {
-		t.Fatalf("make a network namespace: %v", r.err)
 	}
-	t.Cleanup(func() { _ = r.ns.Close() })
-	return r.ns
-}
-
-// loopbackUp sets up the loopback of this thread's network namespace.
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	req, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	req.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
-}
-
-// inNetNS makes a command begin in a network namespace; nil is the test's own.
-// nsenter(1) becomes the command, so its pid and its status are the command's.
-func inNetNS(ns *os.File, cmd *exec.Cmd) {
-	if ns == nil {
+	if len(args) == 1 {
 		return
 	}
-	cmd.Args = append([]string{"nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), ns.Fd()), "--", cmd.Path}, cmd.Args[1:]...)
+	cmd.Args = append(append(args, "--", cmd.Path), cmd.Args[1:]...)
 	cmd.Path = "/usr/bin/nsenter"
 }
 

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+
+	"cove/config"
 )
 
 // RenameRequest gives a sandbox another name: POST /v1/sandboxes/{ref}/rename.
@@ -16,6 +18,21 @@ type LabelsRequest struct {
 	// and one that is not there is no error. No key may be in both.
 	Set    map[string]string `json:"set,omitempty"`
 	Remove []string          `json:"remove,omitempty"`
+}
+
+// NetworkRequest changes what a sandbox reaches: POST /v1/sandboxes/{ref}/network.
+type NetworkRequest struct {
+	// Network takes the place of the whole policy. It must be there: an empty
+	// policy is an open one.
+	Network *config.Network `json:"network"`
+}
+
+// SetNetwork changes what a sandbox reaches, at once where it runs: what it has
+// open and may no longer reach ends. Codes: not_found, invalid, unsupported,
+// conflict. Stable.
+func (c *Client) SetNetwork(ctx context.Context, ref string, r NetworkRequest) (Sandbox, error) {
+	var s Sandbox
+	return s, c.of(ctx, http.MethodPost, ref, "network", nil, r, &s)
 }
 
 // Pause freezes every process of a sandbox; memory is kept. One that is paused

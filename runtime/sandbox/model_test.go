@@ -16,6 +16,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/lifecycle"
+	"cove/runtime/network"
 )
 
 func (c *cove) stage(name string) {
@@ -99,7 +100,7 @@ func TestManagerAgainstModel(t *testing.T) {
 		names := []string{"a", "b", "c"}
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			name := rapid.SampledFrom(names).Draw(rt, "name")
-			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "die inside", "reopen", "reboot", "die at", "die renaming"}).Draw(rt, "act")
+			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "network", "die inside", "reopen", "reboot", "die at", "die renaming"}).Draw(rt, "act")
 			before, exists := model[name]
 			switch act {
 			case "die inside":
@@ -130,6 +131,13 @@ func TestManagerAgainstModel(t *testing.T) {
 					if s.Running() {
 						model[n] = lifecycle.Stopped
 					}
+				}
+			case "network":
+				n := config.Network{BlockAll: rapid.Bool().Draw(rt, "block")}
+				n.LAN = !n.BlockAll && rapid.Bool().Draw(rt, "lan")
+				_, err := c.m.SetNetwork(context.Background(), everybody, name, n)
+				if exists != (err == nil) {
+					rt.Fatalf("network of %s (%s): %v", name, before, err)
 				}
 			case "rename", "die renaming":
 				c.modelRename(rt, model, name, rapid.SampledFrom(names).Draw(rt, "to"), act == "die renaming")
@@ -177,6 +185,16 @@ func TestManagerAgainstModel(t *testing.T) {
 				}
 				if got := c.state(n); got != want {
 					rt.Fatalf("after %s %s: %s is %s, the model says %s", act, name, n, got, want)
+				}
+				if !want.Running() {
+					continue
+				}
+				i, err := c.m.Get(everybody, n)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				if got, want := c.policies[i.ID], network.PolicyOf(i.Spec.Network); got != want {
+					rt.Fatalf("after %s %s: the network of %s is %d, its record says %d", act, name, n, got, want)
 				}
 			}
 		}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 
+	"cove/config"
 	"cove/runtime/doctor"
 	"cove/runtime/guest"
 	"cove/runtime/sandbox"
@@ -21,6 +22,7 @@ type Manager interface {
 	Pause(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
 	Resume(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
 	Rename(ctx context.Context, c sandbox.Caller, ref, name string) (sandbox.Info, error)
+	SetNetwork(ctx context.Context, c sandbox.Caller, ref string, n config.Network) (sandbox.Info, error)
 	SetLabels(ctx context.Context, c sandbox.Caller, ref string, set map[string]string, remove []string) (sandbox.Info, error)
 	Guest(ctx context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error)
 	Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"cove/config"
 	"cove/runtime/cgroup"
 	"cove/runtime/doctor"
 	"cove/runtime/guest"
@@ -174,6 +175,10 @@ func (m *memory) Resume(ctx context.Context, c sandbox.Caller, ref string) (sand
 
 func (m *memory) Rename(ctx context.Context, c sandbox.Caller, ref, name string) (sandbox.Info, error) {
 	return m.op(ctx, c, ref, "rename", name)
+}
+
+func (m *memory) SetNetwork(ctx context.Context, c sandbox.Caller, ref string, n config.Network) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "network", n)
 }
 
 func (m *memory) SetLabels(ctx context.Context, c sandbox.Caller, ref string, set map[string]string, remove []string) (sandbox.Info, error) {

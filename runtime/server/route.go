@@ -44,6 +44,7 @@ func routes() []route {
 		{method: http.MethodPost, path: "/sandboxes/{ref}/resume", handle: (*request).resume},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/rename", handle: (*request).rename},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/labels", handle: (*request).labels},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/network", handle: (*request).network},
 		{method: http.MethodGet, path: "/sandboxes/{ref}/sessions", handle: (*request).sessions},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/exec", handle: (*request).exec},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/attach", handle: (*request).attach},

@@ -39,3 +39,15 @@ func (q *request) labels() error {
 	i, err := q.s.opt.Manager.SetLabels(q.r.Context(), q.caller, q.ref, in.Set, in.Remove)
 	return q.changed(http.StatusOK, i, err)
 }
+
+func (q *request) network() error {
+	var in api.NetworkRequest
+	if err := q.body(&in); err != nil {
+		return err
+	}
+	if in.Network == nil {
+		return invalid("field \"network\" is missing")
+	}
+	i, err := q.s.opt.Manager.SetNetwork(q.r.Context(), q.caller, q.ref, *in.Network)
+	return q.changed(http.StatusOK, i, err)
+}

@@ -36,7 +36,7 @@ func TestOverride(t *testing.T) {
 		}},
 		{"label", []string{"a=1", "b="}, func(s *Spec) { s.Labels = map[string]string{"from": "base", "a": "1", "b": ""} }},
 		{"mount", []string{".:/workspace:cow", "/srv:/srv", "a:b:/c:ro"}, func(s *Spec) {
-			s.Mounts = []Mount{{"/work", "/workspace", "cow"}, {"/srv", "/srv", "ro"}, {"/work/a:b", "/c", "ro"}}
+			s.Mounts = []Mount{{Source: "/work", Target: "/workspace", Mode: "cow"}, {Source: "/srv", Target: "/srv", Mode: "ro"}, {Source: "/work/a:b", Target: "/c", Mode: "ro"}}
 		}},
 		{"volume", []string{"data:/data", "m:/m:ro"}, func(s *Spec) {
 			s.Volumes = []Volume{{Name: "data", Target: "/data"}, {Name: "m", Target: "/m", ReadOnly: true}}

@@ -36,7 +36,7 @@ func TestProblemLines(t *testing.T) {
 			p := &Profiles{Dir: dir, BuiltIn: builtIn()}
 			profile, err := p.Resolve("./" + name)
 			if err == nil {
-				err = profile.Check()
+				err = profile.Valid()
 			}
 			var problems *ProfileError
 			if !errors.As(err, &problems) {

@@ -63,6 +63,12 @@ type Profiles struct {
 	UserDir string
 	// SystemDir is /etc/cove.
 	SystemDir string
+	// Home is the user's home, which "~" in the source of a mount stands for;
+	// empty leaves it as it is.
+	Home string
+	// TrustFile is where the user's trust is kept (see [TrustFile]); empty is
+	// nowhere.
+	TrustFile string
 	// BuiltIn has the built-in profiles as NAME.toml at its top.
 	BuiltIn fs.FS
 }

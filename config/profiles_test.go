@@ -118,7 +118,7 @@ func TestDefaultIsNeverTheProjects(t *testing.T) {
 	// Asked for by name, the order is that of the look-up.
 	got, err = p.Resolve("own")
 	noError(t, err)
-	wantError(t, got.Check(), ".cove/base.toml:2:1: network.ask: this build cannot enforce true")
+	wantError(t, got.Check(), ".cove/base.toml:3:1: network.block_all: it is not trusted, and uses the network; to be told all, and to trust it: cove trust .cove/own.toml")
 }
 
 // What is in a project cannot get under a profile of the user's or the machine's.

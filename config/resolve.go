@@ -18,8 +18,12 @@ type Profile struct {
 	Source Source
 	// Spec is complete. [Profile.Check] tells whether it can be used.
 	Spec Spec
+	// Project is the part that comes from files of a project; nil when
+	// nothing does. It tells of the files, not of flags over them.
+	Project *Project
 
 	dir     string // what a relative source of a mount is relative to
+	home    string // what "~" in one stands for
 	file    string // how problems name the profile's own file
 	origins origins
 }
@@ -53,8 +57,8 @@ func (p *Profiles) Resolve(name string) (*Profile, error) {
 // Default resolves the profile that is used where none is named: the one that
 // the settings name, never one of the project's. Files of a project may come
 // from a stranger's clone, and what nobody asked for by name must not decide
-// what is granted; this is the one place that picks a profile unasked, so it is
-// where trusted project files enter. Errors are those of [Profiles.Resolve].
+// what is granted. [Profiles.Own] gives that of the project, for who trusts it.
+// Errors are those of [Profiles.Resolve].
 func (p *Profiles) Default(s Settings) (*Profile, error) {
 	l, err := p.find(s.DefaultProfile, SourceUser)
 	if err != nil {
@@ -63,12 +67,23 @@ func (p *Profiles) Default(s Settings) (*Profile, error) {
 	return p.resolve(l)
 }
 
-// resolve puts the chain that begins with first together.
+// resolve puts the chain that begins with first together, and finds out what of
+// it is a project's.
 func (p *Profiles) resolve(first *layer) (*Profile, error) {
+	profile, chain, err := p.combine(first)
+	if err != nil {
+		return nil, err
+	}
+	profile.Project, err = p.inspect(profile, chain)
+	return profile, err
+}
+
+// combine puts the chain that begins with first together.
+func (p *Profiles) combine(first *layer) (*Profile, []link, error) {
 	chain, problems := p.chain(first)
 	profile := &Profile{
 		Name: first.name, Source: first.source, Spec: Defaults(),
-		dir: p.Dir, file: first.file(), origins: origins{},
+		dir: p.Dir, home: p.Home, file: first.file(), origins: origins{},
 	}
 	for _, link := range slices.Backward(chain) {
 		// Each profile describes itself only.
@@ -80,12 +95,15 @@ func (p *Profiles) resolve(first *layer) (*Profile, error) {
 			for i := range profile.Spec.Mounts {
 				m := &profile.Spec.Mounts[i]
 				m.Source = profile.absolute(m.Source)
+				if dir := projectDir(link.layer); p.strangers(link.layer) && below(m.Source, dir) {
+					m.Within = dir
+				}
 			}
 		}
 	}
 	profile.Spec.Profile = profile.Name
 	if len(problems) == 0 {
-		return profile, nil
+		return profile, chain, nil
 	}
 	// The rest of what is wrong is told at once too, except for what may
 	// only look wrong because a value could not be read.
@@ -99,11 +117,14 @@ func (p *Profiles) resolve(first *layer) (*Profile, error) {
 		}
 	}
 	sortProblems(problems)
-	return nil, &ProfileError{Problems: problems}
+	return nil, nil, &ProfileError{Problems: problems}
 }
 
 // absolute makes the host's path of a mount absolute.
 func (p *Profile) absolute(path string) string {
+	if rest, ok := strings.CutPrefix(path, "~"); ok && p.home != "" && (rest == "" || rest[0] == '/') {
+		return filepath.Join(p.home, rest)
+	}
 	if path == "" || filepath.IsAbs(path) || p.dir == "" {
 		return path
 	}
@@ -183,10 +204,20 @@ func extendsProblem(doc *document, name string, err error) Problem {
 	return doc.problem("extends", err.Error(), "")
 }
 
-// Check tells whether a sandbox can be made from the profile, after flags: nil,
-// or a *[ProfileError] with all that [Spec.Validate] finds or, when that is
-// nothing, all that [Unenforced] lists, each with the place it is written at.
+// Check tells whether a sandbox may and can be made from the profile, after
+// flags: nil, or a *[ProfileError] with what [Profile.Valid] finds and, before
+// what is not enforced, what a project's profile that is not trusted asks for.
 func (p *Profile) Check() error {
+	if problems := p.untrusted(); len(problems) > 0 && len(p.Spec.Validate()) == 0 {
+		return asError(problems)
+	}
+	return p.Valid()
+}
+
+// Valid tells whether a sandbox can be made from the profile: nil, or a
+// *[ProfileError] with all that [Spec.Validate] finds or, when that is nothing,
+// all that [Unenforced] lists, each with the place it is written at.
+func (p *Profile) Valid() error {
 	if problems := p.Spec.Validate(); len(problems) > 0 {
 		return asError(p.located(problems))
 	}

@@ -119,6 +119,10 @@ type Mount struct {
 	Source string `json:"source"`
 	Target string `json:"target"`
 	Mode   string `json:"mode"`
+	// Within is the directory that Source must not lead out of, by whatever
+	// links: that of the project whose profile asks for the mount. It is empty
+	// for others, and does not travel: who opens the directory sees to it.
+	Within string `json:"-"`
 }
 
 // Volume is a named volume attached at Target.

@@ -121,13 +121,13 @@ func TestValidate(t *testing.T) {
 		{"label value", func(s *Spec) { s.Labels = map[string]string{"a": "x\ny"} }, "labels.a: it contains a line break"},
 		{"label value long", func(s *Spec) { s.Labels = map[string]string{"a": strings.Repeat("x", 257)} }, "labels.a: it is 257 bytes"},
 
-		{"mount relative", func(s *Spec) { s.Mounts = []Mount{{"src", "/x", "ro"}} }, "mounts[0].source: \"src\" is not an absolute"},
-		{"mount root", func(s *Spec) { s.Mounts = []Mount{{"/src", "/", "ro"}} }, "mounts[0].target: the root"},
-		{"mount over init", func(s *Spec) { s.Mounts = []Mount{{"/src", "/run", "ro"}} }, "mounts[0].target: \"/run\" overlaps /run,"},
-		{"mount dev", func(s *Spec) { s.Mounts = []Mount{{"/src", "/dev/shm", "ro"}} }, "overlaps /dev"},
-		{"mount no mode", func(s *Spec) { s.Mounts = []Mount{{"/src", "/x", ""}} }, "mounts[0].mode: there is no mode"},
+		{"mount relative", func(s *Spec) { s.Mounts = []Mount{{Source: "src", Target: "/x", Mode: "ro"}} }, "mounts[0].source: \"src\" is not an absolute"},
+		{"mount root", func(s *Spec) { s.Mounts = []Mount{{Source: "/src", Target: "/", Mode: "ro"}} }, "mounts[0].target: the root"},
+		{"mount over init", func(s *Spec) { s.Mounts = []Mount{{Source: "/src", Target: "/run", Mode: "ro"}} }, "mounts[0].target: \"/run\" overlaps /run,"},
+		{"mount dev", func(s *Spec) { s.Mounts = []Mount{{Source: "/src", Target: "/dev/shm", Mode: "ro"}} }, "overlaps /dev"},
+		{"mount no mode", func(s *Spec) { s.Mounts = []Mount{{Source: "/src", Target: "/x", Mode: ""}} }, "mounts[0].mode: there is no mode"},
 		{"two targets", func(s *Spec) {
-			s.Mounts = []Mount{{"/src", "/x", "rw-as-root"}}
+			s.Mounts = []Mount{{Source: "/src", Target: "/x", Mode: "rw-as-root"}}
 			s.Volumes = []Volume{{Name: "v", Target: "/x"}}
 		}, "volumes[0].target: \"/x\" is a target twice"},
 		{"volume subpath", func(s *Spec) { s.Volumes = []Volume{{Name: "v", Target: "/x", Subpath: "/etc"}} }, "volumes[0].subpath"},
@@ -166,9 +166,9 @@ func TestValidate(t *testing.T) {
 		"env name": func(s *Spec) { s.Env[huge] = EnvVar{} }, "env value": func(s *Spec) { s.Env["A"] = EnvVar{Value: huge} },
 		"env source": func(s *Spec) { s.Env["A"] = EnvVar{From: huge} },
 		"label":      func(s *Spec) { s.Labels = map[string]string{huge: ""} }, "label value": func(s *Spec) { s.Labels = map[string]string{"a": huge} },
-		"mount source": func(s *Spec) { s.Mounts = []Mount{{"/" + huge, "/x", "ro"}} },
-		"mount target": func(s *Spec) { s.Mounts = []Mount{{"/x", "/" + huge, "ro"}} },
-		"mount mode":   func(s *Spec) { s.Mounts = []Mount{{"/x", "/x", huge}} },
+		"mount source": func(s *Spec) { s.Mounts = []Mount{{Source: "/" + huge, Target: "/x", Mode: "ro"}} },
+		"mount target": func(s *Spec) { s.Mounts = []Mount{{Source: "/x", Target: "/" + huge, Mode: "ro"}} },
+		"mount mode":   func(s *Spec) { s.Mounts = []Mount{{Source: "/x", Target: "/x", Mode: huge}} },
 		"volume":       func(s *Spec) { s.Volumes = []Volume{{Name: huge, Target: "/x"}} },
 		"subpath":      func(s *Spec) { s.Volumes = []Volume{{Name: "a", Target: "/x", Subpath: huge}} },
 		"pre_stop":     func(s *Spec) { s.Automation.PreStop = []string{huge} },
@@ -201,7 +201,7 @@ func FuzzValidate(f *testing.F) {
 	add(Defaults())
 	s := Defaults()
 	s.Network = Network{BlockAll: true, Allow: []string{"10.0.0.0/8:80/udp"}, Domains: []string{"*.x"}, HostPorts: []int{1}}
-	s.Mounts = []Mount{{"/a", "/b", "cow"}}
+	s.Mounts = []Mount{{Source: "/a", Target: "/b", Mode: "cow"}}
 	s.Volumes = []Volume{{Name: "a", Target: "/c", Subpath: "d"}}
 	s.Labels = map[string]string{"a": "b"}
 	s.Resources.GPU.IDs = []string{"0"}

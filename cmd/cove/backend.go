@@ -25,9 +25,14 @@ func (a *app) runTUI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	first := settings.DefaultProfile
+	// A broken one is in the list, and says there what is wrong with it.
+	if own, err := profiles.Own(); err == nil && own != nil && trusted(own) {
+		first = "./" + config.ProjectFile
+	}
 	return tui.Run(ctx, tui.Options{
 		Backend:   backend{a},
-		Profiles:  profileSource(profiles, settings.DefaultProfile),
+		Profiles:  profileSource(profiles, first),
 		ValidName: config.ValidName,
 		In:        a.stdin,
 		Out:       a.stdout,
@@ -91,15 +96,15 @@ func (b backend) Create(ctx context.Context, id, name string, spec config.Spec) 
 	if err != nil {
 		return api.Sandbox{}, err
 	}
-	client, err := b.a.client(ctx)
-	if err != nil {
-		return api.Sandbox{}, err
-	}
 	dirs, err := openDirs(spec.Mounts)
 	if err != nil {
 		return api.Sandbox{}, err
 	}
 	defer closeAll(dirs)
+	client, err := b.a.client(ctx)
+	if err != nil {
+		return api.Sandbox{}, err
+	}
 	made, err := client.Create(ctx, api.CreateRequest{ID: id, Name: name, Spec: withIdentity(ctx, spec), Secrets: secrets, Dirs: dirs})
 	return made, explain(err, name)
 }

@@ -49,15 +49,15 @@ func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sa
 	if err != nil {
 		return api.Sandbox{}, err
 	}
-	client, err := a.client(ctx)
-	if err != nil {
-		return api.Sandbox{}, err
-	}
 	dirs, err := openDirs(spec.Mounts)
 	if err != nil {
 		return api.Sandbox{}, err
 	}
 	defer closeAll(dirs)
+	client, err := a.client(ctx)
+	if err != nil {
+		return api.Sandbox{}, err
+	}
 	req := api.CreateRequest{ID: api.NewID(), Name: name, Spec: withIdentity(ctx, spec), Secrets: secrets, Dirs: dirs}
 	type result struct {
 		made api.Sandbox

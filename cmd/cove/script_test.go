@@ -126,6 +126,7 @@ func setup(t *testing.T, env *testscript.Env, home string) error {
 	env.Setenv("COVE_STATE_DIR", filepath.Join(dir, "state"))
 	env.Setenv("COVE_RUN_DIR", filepath.Join(dir, "run"))
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+	env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "user-state"))
 	env.Setenv("TERM", "dumb")
 	if home != "" {
 		env.Setenv("PATH", home+":"+env.Getenv("PATH"))

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -100,11 +101,12 @@ func (a *app) profiles() (*config.Profiles, error) {
 	}
 	return &config.Profiles{
 		Dir: dir, UserDir: config.UserDir(os.Getenv), SystemDir: config.SystemDir, BuiltIn: assets.Profiles(),
+		Home: homeDir(), TrustFile: config.TrustFile(os.Getenv),
 	}, nil
 }
 
 // findProfile resolves a profile by name or path; the empty name is the
-// default one.
+// default one: the project's own where it is trusted.
 func (a *app) findProfile(name string) (*config.Profile, error) {
 	profiles, err := a.profiles()
 	if err != nil {
@@ -113,11 +115,35 @@ func (a *app) findProfile(name string) (*config.Profile, error) {
 	if name != "" {
 		return profiles.Resolve(name)
 	}
+	own, err := profiles.Own()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case own == nil:
+	case trusted(own), len(own.Project.Beyond) > 0:
+		// One that asks for more is not passed over: its check says what to do.
+		return own, nil
+	default:
+		a.warn("%s is not trusted, so it is not the default here (use it with -p ./%s, or: cove trust)", own.Source, own.Source)
+	}
 	settings, err := config.LoadSettings(profiles.SystemDir, profiles.UserDir)
 	if err != nil {
 		return nil, err
 	}
 	return profiles.Default(settings)
+}
+
+// trusted tells whether a profile is nobody's but the user's or the machine's,
+// or of a project that the user trusts.
+func trusted(p *config.Profile) bool { return p.Project == nil || p.Project.Trusted }
+
+// homeDir is what "~" in a profile stands for, or "".
+func homeDir() string {
+	if dir := os.Getenv("HOME"); filepath.IsAbs(dir) {
+		return dir
+	}
+	return ""
 }
 
 // profileNames completes the names of profiles.

@@ -18,6 +18,14 @@ type UI struct {
 	Theme string
 	// Glyphs is GlyphsUnicode or GlyphsASCII.
 	Glyphs string
+	// Sort is what the list is sorted by at first, one of [Orders].
+	Sort string
+}
+
+// Orders are the values of [UI.Sort]. The first is the default: what needs a
+// person, then by name.
+func Orders() []string {
+	return []string{"attention", "name", "cpu", "memory", "age", "state", "profile"}
 }
 
 // The values of [UI.Glyphs].
@@ -36,7 +44,7 @@ const SettingsFile = "config.toml"
 func DefaultSettings() Settings {
 	return Settings{
 		DefaultProfile: "shell",
-		UI:             UI{Theme: ThemeCove, Glyphs: GlyphsUnicode},
+		UI:             UI{Theme: ThemeCove, Glyphs: GlyphsUnicode, Sort: Orders()[0]},
 	}
 }
 
@@ -83,6 +91,7 @@ func settingsFields(s *Settings) fields {
 		"ui": group(fields{
 			"theme":  value(&s.UI.Theme, text),
 			"glyphs": value(&s.UI.Glyphs, text),
+			"sort":   value(&s.UI.Sort, text),
 		}),
 	}
 }
@@ -93,6 +102,7 @@ func (s Settings) validate() []Problem {
 		v.bad("default_profile", `want a name, such as "shell"`, "%s is no name of a profile", quote(s.DefaultProfile))
 	}
 	v.oneOf("ui.theme", "theme", s.UI.Theme, []string{ThemeCove})
+	v.oneOf("ui.sort", "order", s.UI.Sort, Orders())
 	v.oneOf("ui.glyphs", "set of glyphs", s.UI.Glyphs, []string{GlyphsUnicode, GlyphsASCII})
 	return v.problems
 }

@@ -17,17 +17,18 @@ func TestLoadSettings(t *testing.T) {
 		{name: "none", want: DefaultSettings()},
 		{name: "empty", system: "\n", user: "# nothing\n", want: DefaultSettings()},
 		{
-			name: "both", system: "default_profile = \"python\"\nui.glyphs = \"ascii\"\n", user: "default_profile = \"go\"\n",
-			want: Settings{DefaultProfile: "go", UI: UI{Theme: "cove", Glyphs: "ascii"}},
+			name: "both", system: "default_profile = \"python\"\nui.glyphs = \"ascii\"\n", user: "default_profile = \"go\"\nui.sort = \"cpu\"\n",
+			want: Settings{DefaultProfile: "go", UI: UI{Theme: "cove", Glyphs: "ascii", Sort: "cpu"}},
 		},
 		{name: "key", user: "default_profil = \"x\"\n[ui]\nglyhps = \"ascii\"\n", err: []string{
 			"user/config.toml:1:1: default_profil: unknown key; did you mean \"default_profile\"?",
 			"user/config.toml:3:1: ui.glyhps: unknown key; did you mean \"ui.glyphs\"?",
 		}},
-		{name: "values", system: "ui.theme = \"neon\"\n", user: "default_profile = \"./cove.toml\"\n[ui]\nglyphs = \"asci\"\n", err: []string{
+		{name: "values", system: "ui.theme = \"neon\"\n", user: "default_profile = \"./cove.toml\"\n[ui]\nglyphs = \"asci\"\nsort = \"cpus\"\n", err: []string{
 			"user/config.toml:1:1: default_profile: \"./cove.toml\" is no name of a profile; want a name, such as \"shell\"",
 			"etc/config.toml:1:1: ui.theme: there is no theme \"neon\"; one of: cove",
 			"user/config.toml:3:1: ui.glyphs: there is no set of glyphs \"asci\"; did you mean \"ascii\"?",
+			"user/config.toml:4:1: ui.sort: there is no order \"cpus\"; did you mean \"cpu\"?",
 		}},
 		{name: "types", user: "default_profile = 1\nui = 2\n", err: []string{
 			"user/config.toml:1:1: default_profile: want a string, got the number 1",

@@ -50,14 +50,23 @@ func (a *App) askMany(boxes []*api.Sandbox, op operation) {
 	if len(can) == 1 {
 		noun = "sandbox"
 	}
-	body := strings.Join(names, ", ") + "\n" + op.effect
+	body := some(names) + "\n" + op.effect
 	if len(left) > 0 {
-		body += "\nLeft out: " + strings.Join(left, ", ")
+		body += "\nLeft out: " + some(left)
 	}
 	verb := strings.ToUpper(op.verb[:1]) + op.verb[1:]
 	title := fmt.Sprintf("%s %d %s?", verb, len(can), noun)
 	command := cliName(op.verb) + " " + action.Quote(names...)
 	a.dialogs.Open(dialog.NewConfirm(title, body, command, verb, func() tea.Cmd { return a.runMany(can, command, op) }))
+}
+
+// some is a list of words that stays readable however long it is.
+func some(words []string) string {
+	const most = 20
+	if len(words) <= most+1 {
+		return strings.Join(words, ", ")
+	}
+	return strings.Join(words[:most], ", ") + fmt.Sprintf(" and %d more", len(words)-most)
 }
 
 // possible is which of the sandboxes the operation is legal for, and why it is
@@ -78,9 +87,8 @@ func (a *App) possible(boxes []*api.Sandbox, op operation) (ids, names, left []s
 func (a *App) runMany(ids []string, command string, op operation) tea.Cmd {
 	a.batches++
 	n := a.batches
-	w, shown := a.begin(op.verb, fmt.Sprintf("%d sandboxes", len(ids)), command)
-	b := &batch{work: w}
-	cmds := []tea.Cmd{shown}
+	b := &batch{}
+	var cmds []tea.Cmd
 	for _, id := range ids {
 		box := a.find(id)
 		if box == nil {
@@ -93,6 +101,9 @@ func (a *App) runMany(ids []string, command string, op operation) tea.Cmd {
 		}
 		cmds = append(cmds, a.send(doneMsg{id: id, name: box.Name, verb: op.verb, batch: n}, op.do))
 	}
+	var shown tea.Cmd
+	b.work, shown = a.begin(op.verb, fmt.Sprintf("%d sandboxes", b.total), command)
+	cmds = append(cmds, shown)
 	a.running[n] = b
 	a.marks.clear()
 	a.sum(n)

@@ -15,8 +15,8 @@ import (
 // filter is what the list shows of all sandboxes.
 type filter struct {
 	text  string      // as it was typed
-	query query.Query // the last of it that could be understood
-	err   error       // why the text cannot be understood
+	query query.Query // of what could be understood
+	err   error       // why some of it could not
 	input *dialog.Input
 	keys  filterKeys
 }
@@ -59,18 +59,15 @@ func (a *App) filterKey(k tea.KeyPressMsg) {
 	}
 }
 
-// setFilter shows what the expression says. One that cannot be understood is
-// said to be so, and the list stays as it was.
+// setFilter shows what the expression says. Words that cannot be understood are
+// said to be so, and hide nothing.
 func (a *App) setFilter(s string) {
 	if s == a.filter.text {
 		return
 	}
 	a.filter.text = s
-	q, err := query.Parse(s)
-	if a.filter.err = err; err == nil {
-		a.filter.query = q
-		a.refresh()
-	}
+	a.filter.query, a.filter.err = query.Parse(s)
+	a.refresh()
 }
 
 // clearFilter shows all, and tells whether that is a change.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
@@ -113,13 +114,14 @@ func (a *App) outage() string {
 	if s.Since.IsZero() {
 		return "the daemon is gone"
 	}
-	out := "the daemon is gone since " + s.Since.In(a.now.Location()).Format("15:04:05") + ", for " + text.Age(a.now.Sub(s.Since)) +
-		": what you see is from then. Try " + strconv.Itoa(s.Tries)
+	dot := " " + a.theme.Glyphs.Dot + " "
+	out := "the daemon is gone since " + s.Since.In(a.now.Location()).Format("15:04:05") + " (" + text.Age(a.now.Sub(s.Since)) + ")" + dot + "try " + strconv.Itoa(s.Tries)
 	if wait := s.Next.Sub(a.now); wait > 0 {
-		out += ", the next in " + text.Age(max(wait, 1e9))
+		out += ", next in " + text.Age(max(wait, time.Second))
 	}
+	out += dot + "shown as it was then"
 	if s.Err != nil {
-		out += " " + a.theme.Glyphs.Dot + " " + text.Clean(s.Err.Error())
+		out += dot + text.Clean(s.Err.Error())
 	}
 	return out
 }

@@ -36,12 +36,11 @@ func columns() []table.Column {
 		{Title: "SINCE", Min: 6, Max: 7, Right: true, Leaves: 1},
 		{Title: "IDLE", Min: 5, Max: 6, Right: true, Leaves: 5},
 		{Title: "PROFILE", Min: 8, Max: 16, Leaves: 4, Sort: byProfile},
-		{Title: "NET IN", Min: 6, Max: 6, Right: true, Leaves: 7},
-		{Title: "OUT", Min: 5, Max: 5, Right: true, Leaves: 8},
-		{Title: "PIDS", Min: 5, Max: 5, Right: true, Leaves: 9},
-		{Title: "AGE", Min: 5, Max: 6, Right: true, Leaves: 10, Sort: byAge},
-		{Title: "IMAGE", Min: 10, Max: 40, Leaves: 11},
-		{Title: "LABELS", Min: 14, Max: 60, Leaves: 12},
+		{Title: "NET IN/OUT", Min: 10, Max: 11, Right: true, Leaves: 7},
+		{Title: "PIDS", Min: 5, Max: 5, Right: true, Leaves: 8},
+		{Title: "AGE", Min: 5, Max: 6, Right: true, Leaves: 9, Sort: byAge},
+		{Title: "IMAGE", Min: 10, Max: 40, Leaves: 10},
+		{Title: "LABELS", Min: 14, Max: 60, Leaves: 11, Optional: true},
 	}
 }
 
@@ -56,7 +55,7 @@ func (a *App) refresh() {
 		}
 	}
 	a.order.sort(items)
-	a.list.SetOrder(a.order.by, a.order.reverse)
+	a.list.SetOrder(a.order.by, a.order.upwards())
 	a.list.SetRows(a.rows(items))
 }
 
@@ -85,9 +84,9 @@ func (a *App) rows(items []item) []table.Row {
 		row[1] = table.Cell{Text: glyph + " " + long, Short: glyph + " " + short, Style: style}
 		row[7] = table.Cell{Text: since(b, a.snap.Passing, a.now), Style: th.Text}
 		row[9] = table.Cell{Text: b.Profile, Style: th.Muted}
-		row[13] = table.Cell{Text: text.Age(a.now.Sub(b.Created)), Style: th.Muted}
-		row[14] = table.Cell{Text: shortImage(b.Image), Style: th.Muted}
-		row[15] = table.Cell{Text: strings.Join(labels(b), " "), Style: th.Muted}
+		row[12] = table.Cell{Text: text.Age(a.now.Sub(b.Created)), Style: th.Muted}
+		row[13] = table.Cell{Text: shortImage(b.Image), Style: th.Muted}
+		row[14] = table.Cell{Text: strings.Join(labels(b), " "), Style: th.Muted}
 		switch {
 		case !uses(b.State):
 		case !fresh || it.meter == nil:
@@ -110,7 +109,7 @@ func (a *App) rows(items []item) []table.Row {
 }
 
 // columnCount is how many [columns] there are.
-const columnCount = 16
+const columnCount = 15
 
 // notesHeight is the height of a screen that has room for second lines.
 const notesHeight = 14
@@ -123,7 +122,7 @@ func (a *App) usage(row []table.Cell, m *meter.Meter, b *api.Sandbox, values []f
 	th := &a.theme
 	none := table.Cell{Text: th.Glyphs.None, Style: th.Muted}
 	u := &m.Last
-	row[2], row[4], row[8], row[10], row[11], row[12] = none, none, none, none, none, none
+	row[2], row[4], row[8], row[10], row[11] = none, none, none, none, none
 	if !m.Lacks("cpu") {
 		cpu := m.CPU()
 		row[2] = table.Cell{Text: text.Percent(cpu), Style: th.Text}
@@ -152,24 +151,13 @@ func (a *App) usage(row []table.Cell, m *meter.Meter, b *api.Sandbox, values []f
 	if idle := a.now.Sub(u.Active); !u.Active.IsZero() && b.State == lifecycle.Started && idle >= time.Minute {
 		row[8] = table.Cell{Text: text.Age(idle.Truncate(time.Minute)), Style: th.Muted}
 	}
-	if !m.Lacks("net_rx") {
-		row[10] = table.Cell{Text: rate(u.NetRxRate, th), Style: th.Muted}
-	}
-	if !m.Lacks("net_tx") {
-		row[11] = table.Cell{Text: rate(u.NetTxRate, th), Style: th.Muted}
+	if !m.Lacks("net_rx") && u.NetRxRate+u.NetTxRate >= 1 {
+		row[10] = table.Cell{Text: text.Bytes(int64(u.NetRxRate)) + "/" + text.Bytes(int64(u.NetTxRate)), Style: th.Muted}
 	}
 	if !m.Lacks("pids") {
-		row[12] = table.Cell{Text: strconv.FormatInt(u.Pids, 10), Style: level(th, share(float64(u.Pids), float64(u.PidsLimit)))}
+		row[11] = table.Cell{Text: strconv.FormatInt(u.Pids, 10), Style: level(th, share(float64(u.Pids), float64(u.PidsLimit)))}
 	}
 	return values
-}
-
-// rate is bytes per second in a cell: nothing is a sign, not a number.
-func rate(bytes float64, th *theme.Theme) string {
-	if bytes < 1 {
-		return th.Glyphs.None
-	}
-	return text.Bytes(int64(bytes))
 }
 
 // share is how much of a limit is used; 0 where there is no limit.
@@ -191,13 +179,26 @@ func level(th *theme.Theme, share float64) theme.Style {
 	return th.Text
 }
 
-// cpuFull is what a graph of processor time shows at its full height: the
-// limit, or what was used at most, and at least one core.
+// cpuFull is what a graph of processor time shows at its full height: what was
+// used at most, at least one core, and no more than the limit.
 func cpuFull(values []float64, limit float64) float64 {
+	full := max(1, highest(values))
 	if limit > 0 {
-		return limit
+		full = min(full, limit)
 	}
-	return max(1, highest(values))
+	return full
+}
+
+// memoryFull is that of memory: the next power of two, and no more than the limit.
+func memoryFull(values []float64, limit float64) float64 {
+	full := float64(1 << 20)
+	for most := highest(values); full < most; {
+		full *= 2
+	}
+	if limit > 0 {
+		full = min(full, limit)
+	}
+	return full
 }
 
 // highest is the largest value that is known.

@@ -152,6 +152,24 @@ func fleet(now time.Time) []api.Sandbox {
 	}
 }
 
+// strange is a list with everything that could shear a screen, or act on it.
+func strange(now time.Time) []api.Sandbox {
+	started := now.Add(-time.Hour)
+	var out []api.Sandbox
+	for i, s := range []string{
+		"日本語の名前のとても長いサンドボックスである", "e\u0301e\u0301e\u0301 combining", "👩‍🚀👨‍👩‍👧‍👦🇩🇪 emoji", "שלום עולם rtl", "\x1b[31mred\x1b[2J\x07", "tab\tnew\nline\r",
+		"\u202eoverride", "ｗｉｄｅ", "\xff\xfe broken", strings.Repeat("long-", 30), "z\u0335\u0321a\u0334l\u0336g\u0338o",
+	} {
+		b := api.Sandbox{ID: fmt.Sprintf("s%02d", i), Name: s, State: lifecycle.Started, Profile: s, Image: s, Created: started, Started: &started,
+			Labels: map[string]string{s: s}, Warnings: []string{s}}
+		if i%2 == 1 {
+			b.State, b.Reason = lifecycle.Error, &lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: s + " " + s}
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
 // crowd is n sandboxes.
 func crowd(now time.Time, n int) []api.Sandbox {
 	states := []lifecycle.State{lifecycle.Started, lifecycle.Started, lifecycle.Stopped, lifecycle.Error, lifecycle.Starting}

@@ -275,7 +275,23 @@ func views() map[string]func(*testing.T, int, int) *model {
 			m.run()
 		}),
 		"delete": with(func(m *model) { m.key("D") }),
-		"help":   with(func(m *model) { m.key("?") }),
+		"details": with(func(m *model) {
+			if m.app.w < sideFrom {
+				m.key("v")
+			}
+		}),
+		"spec":     with(func(m *model) { m.app.detail.full = true; m.app.resize(m.app.w, m.app.h); m.key("]"); m.sync() }),
+		"marked":   with(func(m *model) { m.key("*", "space", "o", "c") }),
+		"question": with(func(m *model) { m.key("*", "D") }),
+		"filter":   with(func(m *model) { m.key("/"); m.typed("!state:stopped cpu>") }),
+		"sort":     with(func(m *model) { m.key("o") }),
+		"labels":   with(func(m *model) { m.key("L"); m.typed("team=ml old-") }),
+		"strange": func(t *testing.T, w, h int) *model {
+			m := newModel(t, w, h, strange(noon())...)
+			m.measure(10)
+			return m
+		},
+		"help": with(func(m *model) { m.key("?") }),
 		"error": with(func(m *model) {
 			m.send(doneMsg{id: "a3", name: "old-demo", verb: "start", err: errors.New("start: mount the root: overlay: the kernel refused it: permission denied\nlast lines of the log:\n  one\n  two")})
 			m.key("e")
@@ -285,7 +301,7 @@ func views() map[string]func(*testing.T, int, int) *model {
 		}),
 		"gone": with(func(m *model) {
 			s := m.app.snap
-			s.Link, s.Err = Down, errors.New("dial unix /run/cove/cove.sock: connection refused")
+			s.Link, s.Err, s.Since, s.Next, s.Tries = Down, errors.New("dial unix /run/cove/cove.sock: connection refused"), m.now.Add(-90*time.Second), m.now.Add(4*time.Second), 21
 			m.send(mirrorMsg{snap: s})
 			m.key("s")
 		}),
@@ -301,7 +317,7 @@ func TestScreens(t *testing.T) {
 	for name, make := range views() {
 		t.Run(name, func(t *testing.T) {
 			var b strings.Builder
-			for _, size := range [][2]int{{40, 8}, {80, 24}, {120, 40}, {200, 60}} {
+			for _, size := range [][2]int{{40, 8}, {80, 24}, {120, 40}, {200, 60}, {300, 100}} {
 				s := make(t, size[0], size[1]).screen()
 				fmt.Fprintf(&b, "== %dx%d\n%s\n", size[0], size[1], strings.TrimRight(s.Text(), "\n"))
 			}
@@ -320,6 +336,9 @@ func TestScreens(t *testing.T) {
 
 func TestASCIIOnly(t *testing.T) {
 	for name, make := range views() {
+		if name == "strange" {
+			continue // names are what they are
+		}
 		m := make(t, 80, 24)
 		m.app.restyle(func(o *theme.Options) { o.ASCII = true })
 		for _, l := range m.screen().Lines {

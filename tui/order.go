@@ -81,6 +81,15 @@ func (o order) sort(items []item) {
 	})
 }
 
+// upwards tells whether the lowest is on top: the first letter, the least age.
+func (o order) upwards() bool {
+	switch o.by {
+	case byName, byAge, byState, byProfile:
+		return !o.reverse
+	}
+	return o.reverse
+}
+
 // sortBy sorts by what the person asks for; asked again, the other way round.
 func (a *App) sortBy(by string) {
 	a.order = order{by: by, reverse: a.order.by == by && !a.order.reverse}

@@ -99,9 +99,10 @@ func (a *App) usagePart(p *page, m *meter.Meter, h int) {
 		if u.CPULimit > 0 {
 			limit = "limit " + cores(u.CPULimit)
 		}
-		p.styled("cpu", num, p.list(text.Percent(m.CPU())+" of one core", limit))
 		values := m.CPUs(nil, p.w)
-		plotted(values, cpuFull(values, u.CPULimit))
+		full := cpuFull(values, u.CPULimit)
+		p.styled("cpu", num, p.list(text.Percent(m.CPU())+" of one core", limit, "graph to "+text.Percent(full)))
+		plotted(values, full)
 	}
 	if !m.Lacks("memory") {
 		limit := "no limit"
@@ -116,12 +117,9 @@ func (a *App) usagePart(p *page, m *meter.Meter, h int) {
 		if u.Swap > 0 {
 			swap = "swap " + text.Bytes(u.Swap)
 		}
-		p.styled("memory", num, p.list(text.Bytes(u.Memory), limit, peak, swap))
 		values := m.Memories(nil, p.w)
-		full := float64(u.MemoryLimit)
-		if full <= 0 {
-			full = highest(values) * 1.25
-		}
+		full := memoryFull(values, float64(u.MemoryLimit))
+		p.styled("memory", num, p.list(text.Bytes(u.Memory), limit, peak, swap, "graph to "+text.Bytes(int64(full))))
 		plotted(values, full)
 	}
 	if !m.Lacks("pids") {

@@ -250,6 +250,9 @@ func (a *App) footer() string {
 		room -= text.Width(s) + 1
 	}
 	for _, h := range hints {
+		if len(a.marks.ids) > 0 && (h.ID == actAttach || h.ID == actCreate) {
+			continue // not for what is marked: room for what is
+		}
 		n := width(h)
 		if !a.kept(h) {
 			if n > room {

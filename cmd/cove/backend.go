@@ -34,6 +34,8 @@ func (a *app) runTUI(ctx context.Context) error {
 		Backend:   backend{a},
 		Profiles:  profileSource(profiles, first),
 		ValidName: config.ValidName,
+		SpecText:  specTOML,
+		Sort:      settings.UI.Sort,
 		In:        a.stdin,
 		Out:       a.stdout,
 		Environ:   os.Environ(),

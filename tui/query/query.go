@@ -16,6 +16,7 @@
 package query
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -69,7 +70,9 @@ func (q Query) Match(it *Item) bool {
 	return true
 }
 
-// Parse reads an expression. Its errors are for the person who types it.
+// Parse reads an expression. With an error, which is for the person who types,
+// the query has the words that could be understood: one that is being typed
+// hides nothing.
 func Parse(s string) (Query, error) {
 	words, err := split(s)
 	if err != nil {
@@ -81,15 +84,14 @@ func Parse(s string) (Query, error) {
 		if rest, ok := strings.CutPrefix(w.text, "!"); ok && !w.quoted {
 			t.not, w.text = true, rest
 		}
-		if w.text == "" {
-			return Query{}, errors.New("! needs a word after it")
-		}
-		if t.test, err = w.parse(); err != nil {
-			return Query{}, err
+		var wrong error
+		if t.test, wrong = w.parse(); wrong != nil {
+			err = cmp.Or(err, wrong)
+			continue
 		}
 		q.terms = append(q.terms, t)
 	}
-	return q, nil
+	return q, err
 }
 
 // word is one word; quoted ones are text whatever is in them.
@@ -142,6 +144,9 @@ func split(s string) ([]word, error) {
 }
 
 func (w word) parse() (func(*Item) bool, error) {
+	if w.text == "" {
+		return nil, errors.New("! needs a word after it")
+	}
 	if w.quoted {
 		return anywhere(w.text), nil
 	}

@@ -22,6 +22,8 @@ type Column struct {
 	// Joined puts it right behind the column before it, without a gap: the
 	// two are one for the eye, and leave apart.
 	Joined bool
+	// Optional takes it away where no row has anything in it.
+	Optional bool
 	// Sort names the order that a click on the title asks for; "" is none.
 	Sort string
 }
@@ -50,6 +52,9 @@ func Layout(cols []Column, need []int, width int) []int {
 	start := make([]int, len(cols))
 	for i, c := range cols {
 		start[i] = max(c.Min, min(need[i], c.Good))
+		if c.Optional && need[i] == 0 {
+			shown[i] = false
+		}
 	}
 	for total(cols, start, shown) > width {
 		out := -1

@@ -46,7 +46,7 @@ type Table struct {
 	top     int // first row in view
 	marked  func(id string) bool
 	order   string
-	reverse bool
+	upwards bool
 }
 
 // New returns an empty table with the columns.
@@ -69,8 +69,9 @@ func (t *Table) SetSize(w, h int) {
 // SetMarked says which rows are marked.
 func (t *Table) SetMarked(marked func(id string) bool) { t.marked = marked }
 
-// SetOrder says by which column's Sort the rows are in order, for its title.
-func (t *Table) SetOrder(sort string, reverse bool) { t.order, t.reverse = sort, reverse }
+// SetOrder says by which column's Sort the rows are in order, and whether the
+// lowest is on top, for its title.
+func (t *Table) SetOrder(sort string, upwards bool) { t.order, t.upwards = sort, upwards }
 
 // SetRows replaces the rows, which are already in order. The selection stays
 // on its row; when that one is gone, on the one that took its place.
@@ -84,12 +85,7 @@ func (t *Table) SetRows(rows []Row) {
 		t.top += i - t.sel // what is above may have grown: the row stays where the eye is
 		t.sel = i
 	}
-	for i, c := range t.cols {
-		t.need[i] = text.Width(c.Title)
-		if c.Sort != "" {
-			t.need[i]++ // for the arrow
-		}
-	}
+	clear(t.need)
 	for i := range rows {
 		for j := range rows[i].Cells {
 			c := &rows[i].Cells[j]
@@ -98,6 +94,15 @@ func (t *Table) SetRows(rows []Row) {
 				n += text.Width(c.More)
 			}
 			t.need[j] = max(t.need[j], n)
+		}
+	}
+	for i, c := range t.cols {
+		if c.Optional && t.need[i] == 0 {
+			continue
+		}
+		t.need[i] = max(t.need[i], text.Width(c.Title))
+		if c.Title != "" && c.Sort != "" {
+			t.need[i] = max(t.need[i], text.Width(c.Title)+1) // for the arrow
 		}
 	}
 	t.layout()
@@ -302,9 +307,9 @@ func (t *Table) titles(b *strings.Builder, th *theme.Theme) string {
 	cells := make([]Cell, len(t.cols))
 	for i, c := range t.cols {
 		cells[i] = Cell{Text: c.Title, Style: th.Column}
-		if c.Sort != "" && c.Sort == t.order {
+		if c.Title != "" && c.Sort != "" && c.Sort == t.order {
 			arrow := th.Glyphs.Descending
-			if t.reverse {
+			if t.upwards {
 				arrow = th.Glyphs.Ascending
 			}
 			cells[i].Text, cells[i].Style = c.Title+arrow, th.Column.With(theme.Underline)

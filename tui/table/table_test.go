@@ -184,3 +184,89 @@ func TestLinesAreAlwaysWhole(t *testing.T) {
 		}
 	})
 }
+
+// noted is rows of which every second one has a second line.
+func noted(n int) []Row {
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("n%02d", i))
+	}
+	rows := named(names...)
+	for i := 1; i < n; i += 2 {
+		rows[i].Note = "note of " + rows[i].ID
+	}
+	return rows
+}
+
+func TestNotesAreSecondLines(t *testing.T) {
+	tb := New(cols())
+	tb.SetSize(60, 8)
+	tb.SetRows(noted(10))
+	th := theme.New(theme.Options{NoColor: true})
+	plain := func() []string { return strings.Split(ansi.Strip(strings.Join(tb.Lines(&th, false), "\n")), "\n") }
+	require.Contains(t, plain()[3], "└ note of n01")
+	require.Contains(t, plain()[6], "└ note of n03")
+	require.Contains(t, plain()[7], "n04")
+	require.Equal(t, 5, tb.Page())
+	require.True(t, tb.Click(3), "a click on the note is one on the row")
+	require.Equal(t, "n01", tb.Selected())
+	require.Contains(t, tb.Lines(&th, false)[3], "\x1b[7m", "the note of the selected row is selected too")
+	tb.Select("n05") // both its lines come into view
+	require.Contains(t, plain()[6], "note of n05")
+	tb.Last()
+	require.Contains(t, plain()[7], "note of n09")
+	first, last, more := tb.InView()
+	require.Equal(t, []int{6, 10}, []int{first, last})
+	require.True(t, more)
+	tb.SetSize(60, 2) // one line for a row of two
+	require.Contains(t, plain()[1], "> n09")
+	require.True(t, tb.Click(1))
+	tb.First()
+	require.Contains(t, plain()[1], "> n00")
+}
+
+func TestMarksStayOnTheirRows(t *testing.T) {
+	tb := New(cols())
+	tb.SetSize(60, 6)
+	tb.SetRows(named("a", "b", "c"))
+	tb.SetMarked(func(id string) bool { return id == "b" })
+	th := theme.New(theme.Options{NoColor: true})
+	line := func(i int) string { return ansi.Strip(tb.Lines(&th, false)[i]) }
+	require.True(t, strings.HasPrefix(line(1), "> a"))
+	require.True(t, strings.HasPrefix(line(2), " ◆b"))
+	tb.SetRows(named("b", "c"))
+	require.True(t, strings.HasPrefix(line(1), ">◆b"))
+	require.Equal(t, []string{"b", "c"}, tb.IDs())
+	tb.Last()
+	require.Equal(t, []string{"b", "c"}, tb.Between("b"))
+	require.Equal(t, []string{"c"}, tb.Between("gone"))
+}
+
+func TestJoinedOptionalAndShort(t *testing.T) {
+	cs := []Column{
+		{Title: "NAME", Min: 4, Good: 8, Max: 8, Sort: "name"}, {Title: "N", Min: 3, Max: 9, Right: true, Sort: "n"},
+		{Min: 4, Max: 4, Joined: true, Leaves: 1, Sort: "n"}, {Title: "TAGS", Min: 6, Max: 9, Leaves: 2, Optional: true},
+	}
+	row := func(id, n, tag string) Row {
+		return Row{ID: id, Cells: []Cell{{Text: id}, {Text: n + " of 9", Short: n}, {Text: "==", More: "--"}, {Text: tag}}}
+	}
+	th := theme.New(theme.Options{NoColor: true})
+	draw := func(w int, rows ...Row) []string {
+		tb := New(cs)
+		tb.SetSize(w, len(rows)+1)
+		tb.SetOrder("n", true)
+		tb.SetRows(rows)
+		return strings.Split(ansi.Strip(strings.Join(tb.Lines(&th, false), "\n")), "\n")
+	}
+	require.Equal(t, []string{"  NAME       N▲             ", "> ab     1 of 9==--         "}, draw(28, row("ab", "1", "")))
+	require.Equal(t, []string{"  NAME       N▲      TAGS   ", "> ab     1 of 9==--  x      "}, draw(28, row("ab", "1", "x")))
+	// All numbers of a column are short when one of them must be.
+	require.Equal(t, []string{"  NAME    N▲   ", "> ab       1==--", "  ab       7==--"}[1:], draw(16, row("ab", "1", ""), row("ab", "7", ""))[1:])
+	tb := New(cs)
+	tb.SetSize(40, 3)
+	tb.SetRows([]Row{row("ab", "1", "x")})
+	require.Equal(t, "name", tb.TitleAt(2))
+	require.Equal(t, "n", tb.TitleAt(12))
+	require.Equal(t, "", tb.TitleAt(7))
+	require.Equal(t, "", tb.TitleAt(39))
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -253,7 +254,7 @@ func (f *Fake) pass(ctx context.Context, id string, end lifecycle.State, why *li
 // Attach implements the TUI's backend.
 func (f *Fake) Attach(_ context.Context, id string, r api.AttachRequest) (io.ReadWriteCloser, error) {
 	f.mu.Lock()
-	f.log = append(f.log, "attach "+id)
+	f.log = append(f.log, strings.TrimSpace("attach "+id+" "+r.Session))
 	b, ok := f.boxes[id]
 	refuse := f.RefuseAttach
 	f.rounds[id]++

@@ -1,0 +1,574 @@
+package tui
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"cove/config"
+	"cove/runtime/api"
+	"cove/runtime/lifecycle"
+	"cove/tui/internal/require"
+	"cove/tui/meter"
+	"cove/tui/tuitest"
+)
+
+// shown is the names of the rows in their order.
+func (m *model) shown() string {
+	var names []string
+	for _, id := range m.app.list.IDs() {
+		names = append(names, m.app.find(id).Name)
+	}
+	return strings.Join(names, " ")
+}
+
+// loads gives sandboxes by their ids what they use.
+func loads(cpu map[string]float64) tuitest.Load {
+	return func(id string, _ int) (float64, int64) { return cpu[id], int64(cpu[id]*100) << 20 }
+}
+
+func TestOrders(t *testing.T) {
+	now := noon()
+	at := func(d time.Duration) time.Time { return now.Add(-d) }
+	boxes := []api.Sandbox{
+		{ID: "1", Name: "delta", State: lifecycle.Started, Profile: "b", Created: at(time.Hour)},
+		{ID: "2", Name: "alpha", State: lifecycle.Stopped, Profile: "a", Created: at(3 * time.Hour), Reason: &lifecycle.Reason{Kind: lifecycle.ReasonExited, Code: 2}},
+		{ID: "3", Name: "bravo", State: lifecycle.Started, Profile: "b", Created: at(2 * time.Hour)},
+		{ID: "4", Name: "echo", State: lifecycle.BuildFailed, Profile: "a", Created: at(time.Minute)},
+		{ID: "5", Name: "charlie", State: lifecycle.Stopped, Profile: "c", Created: at(time.Second), Reason: &lifecycle.Reason{Kind: lifecycle.ReasonIdle}},
+		{ID: "6", Name: "foxtrot", State: lifecycle.Started, Profile: "c", Created: at(4 * time.Hour)},
+	}
+	for _, c := range []struct{ by, want, reversed string }{
+		{byAttention, "echo alpha bravo charlie delta foxtrot", "bravo charlie delta foxtrot alpha echo"},
+		{byName, "alpha bravo charlie delta echo foxtrot", "foxtrot echo delta charlie bravo alpha"},
+		{byCPU, "bravo delta foxtrot alpha charlie echo", "alpha charlie echo delta foxtrot bravo"},
+		{byMemory, "bravo delta foxtrot alpha charlie echo", "alpha charlie echo delta foxtrot bravo"},
+		{byAge, "charlie echo delta bravo alpha foxtrot", "foxtrot alpha bravo delta echo charlie"},
+		{byState, "echo bravo delta foxtrot alpha charlie", "alpha charlie bravo delta foxtrot echo"},
+		{byProfile, "alpha echo bravo delta charlie foxtrot", "charlie foxtrot bravo delta alpha echo"},
+	} {
+		m := newModel(t, 80, 24, boxes...)
+		m.fake.Load = loads(map[string]float64{"1": 0.5, "3": 2, "6": 0.5})
+		m.measure(5)
+		m.app.order.by = "" // whatever it was
+		m.app.sortBy(c.by)
+		require.Equal(t, c.want, m.shown(), "by %s", c.by)
+		m.see("sorted by " + c.by)
+		m.key("O")
+		require.Equal(t, c.reversed, m.shown(), "by %s reversed", c.by)
+		m.see("sorted by " + c.by + " reversed")
+	}
+}
+
+// The settings know the same orders, and the menu has all of them.
+func TestOrdersAreThoseOfTheSettings(t *testing.T) {
+	var all []string
+	for _, o := range orders() {
+		all = append(all, o.by)
+	}
+	require.Equal(t, config.Orders(), all)
+	m := newModel(t, 80, 24, fleet(noon())...)
+	m.key("o")
+	for _, by := range all {
+		m.see("  " + by)
+	}
+	m.key("down", "enter") // from where it is: name
+	m.see("sorted by cpu")
+	m.key("o", "a")
+	m.see("sorted by attention")
+	m.key("o", "esc")
+	m.gone("Sort by")
+}
+
+func TestTitlesSort(t *testing.T) {
+	m := newModel(t, 80, 24, fleet(noon())...)
+	m.measure(1)
+	line, y := m.screen().Line("NAME")
+	require.Contains(t, line, "NAME▲")
+	click := func(title string) {
+		x := len([]rune(line[:strings.Index(line, title)]))
+		m.send(tea.MouseClickMsg{X: x, Y: y, Button: tea.MouseLeft})
+	}
+	click("CPU")
+	m.see("CPU▼")
+	click("CPU")
+	m.see("CPU▲")
+	click("MEM")
+	m.see("MEM▼")
+	m.gone("CPU▼")
+	click("NAME")
+	m.see("NAME▲")
+	click("SINCE") // stands for no order
+	m.see("NAME▲")
+}
+
+// Rows do not change places because a number trembles, and the selection stays
+// on its sandbox when they do.
+func TestSelectionFollowsTheSandbox(t *testing.T) {
+	m := newModel(t, 80, 24, crowd(noon(), 20)...)
+	use := map[string]float64{"c0000": 1, "c0001": 2}
+	m.fake.Load = func(id string, _ int) (float64, int64) { return use[id], 1 << 20 }
+	m.measure(6)
+	m.key("o", "c", "g")
+	m.see("> box-0001")
+	use["c0000"], use["c0001"] = 2.001, 1.999
+	m.measure(1)
+	require.True(t, strings.HasPrefix(m.shown(), "box-0001 box-0000"))
+	use["c0000"] = 9
+	m.measure(5)
+	require.True(t, strings.HasPrefix(m.shown(), "box-0000 box-0001"))
+	m.see("> box-0001")
+}
+
+func TestNumbersOfARow(t *testing.T) {
+	m := newModel(t, 200, 24, api.Sandbox{ID: "1", Name: "a", State: lifecycle.Started, Created: noon()})
+	m.app.toggleDetail()
+	m.fake.Load = func(_ string, n int) (float64, int64) { return float64(n % 3), 3 << 30 }
+	m.measure(20)
+	row := func() string { l, _ := m.screen().Line("> a"); return l }
+	require.Contains(t, row(), "80%") // 0, 1, 2, 0, 1: the average of five seconds
+	require.Contains(t, row(), "▅█▁▅█▁▅█▁▅"[:len("▅█▁▅█")])
+	require.Contains(t, row(), "3G/4G")
+	require.Contains(t, row(), "━━━━━━──")
+	m.fake.Load = func(string, int) (float64, int64) { return 4, 4<<30 - 1 }
+	m.measure(20)
+	require.Contains(t, row(), "400%")
+	require.Contains(t, row(), "━━━━━━━─")
+	_, y := m.screen().Line("> a")
+	x := strings.Index(row(), "4G/4G")
+	x = len([]rune(row()[:x]))
+	require.Contains(t, m.screen().Style(x, y), "fg="+m.badColor(), "nearly all of the memory")
+}
+
+// badColor is the colour of what is wrong, as a screen names it.
+func (m *model) badColor() string {
+	s := tuitest.Draw(m.app.theme.Bad.Paint("x"), 1, 1)
+	_, name, _ := strings.Cut(s.Style(0, 0), "fg=")
+	return name
+}
+
+func TestOldNumbersAreNotShownAsNew(t *testing.T) {
+	m := newModel(t, 80, 24, fleet(noon())...)
+	m.measure(10)
+	row := func() string { l, _ := m.screen().Line("fix-auth  "); return l }
+	require.Contains(t, row(), "/4G")
+	m.now = m.now.Add(meter.Fresh + time.Second)
+	m.send(tickMsg{})
+	require.NotContains(t, row(), "/4G")
+	require.Contains(t, row(), "–")
+	require.NotContains(t, m.screen().Lines[0], "cores")
+	m.send(statsMsg{err: errors.New("no such path\x1b[31m")})
+	m.see("no statistics: no such path")
+	m.key("v") // the details still say what was, and when
+	m.see("as it was")
+	m.key("v")
+	m.measure(1)
+	require.Contains(t, row(), "/4G")
+	m.gone("no statistics")
+}
+
+func TestWhatAHostCannotTellIsNotZero(t *testing.T) {
+	m := newModel(t, 80, 24, api.Sandbox{ID: "1", Name: "a", State: lifecycle.Started, Created: noon()})
+	r := m.fake.Report(0)
+	r.Sandboxes[0].Missing = []string{"cpu", "memory", "pids", "net_rx"}
+	m.send(statsMsg{reports: []api.StatsReport{r}})
+	l, _ := m.screen().Line("> a")
+	require.Equal(t, 2, strings.Count(l, " – ")+strings.Count(l, "–/")-strings.Count(l, "IDLE"), l)
+	require.NotContains(t, l, "%")
+	m.key("v")
+	m.see("this host cannot tell cpu, memory, pids, net_rx")
+}
+
+func TestAStoppedSandboxSaysWhy(t *testing.T) {
+	for _, c := range []struct {
+		state  lifecycle.State
+		reason lifecycle.Reason
+		row    string
+		note   string
+	}{
+		{lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonUser}, "○ stopped · user", ""},
+		{lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonExited}, "○ stopped · exited(0)", ""},
+		{lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonExited, Code: 3}, "▲ stopped · exited(3)", "└ its first program exited with status 3"},
+		{lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonOOM, Detail: "limit 2GiB"}, "▲ stopped · oom", "└ out of memory: limit 2GiB"},
+		{lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonSignal, Signal: "KILL"}, "▲ stopped · signal(KILL)", "└ its first program was ended by signal KILL"},
+		{lifecycle.Stopped, lifecycle.Reason{Kind: lifecycle.ReasonCrash}, "▲ stopped · crash", "└ it ended, and nobody saw how"},
+		{lifecycle.Error, lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: "no space"}, "✗ error", "└ no space"},
+		{lifecycle.Started, lifecycle.Reason{Kind: lifecycle.ReasonOOM}, "● started", ""},
+	} {
+		m := newModel(t, 200, 24, api.Sandbox{ID: "1", Name: "a", State: c.state, Reason: &c.reason, Created: noon()})
+		m.app.toggleDetail()
+		m.see(c.row)
+		if c.note == "" {
+			m.gone("└")
+		} else {
+			m.see(c.note)
+		}
+	}
+}
+
+func TestProgressIsInTheRow(t *testing.T) {
+	m := newModel(t, 80, 24)
+	mirror := NewMirror(nil, func() time.Time { return m.now })
+	b := api.Sandbox{ID: "1", Name: "a", State: lifecycle.Stopped, Created: noon().Add(-time.Hour)}
+	mirror.take(api.Event{Type: api.EventSnapshot, Sandboxes: []api.Sandbox{b}})
+	b.State, b.Progress = lifecycle.Starting, "setup 2/3: pip install ruff\x1b[2J"
+	mirror.take(api.Event{Type: api.EventSandbox, Time: m.now, Sandbox: &b})
+	m.send(mirrorMsg{snap: mirror.Snapshot()})
+	m.see("└ setup 2/3: pip install ruff")
+	m.now = m.now.Add(12 * time.Second)
+	m.send(tickMsg{})
+	l, _ := m.screen().Line("> a")
+	require.Contains(t, l, "12s")
+	// A snapshot does not say since when: what was seen stays, anything else
+	// is not guessed.
+	mirror.take(api.Event{Type: api.EventSnapshot, Sandboxes: []api.Sandbox{b, {ID: "2", Name: "b", State: lifecycle.Stopping}}})
+	require.Equal(t, map[string]time.Time{"1": noon()}, mirror.Snapshot().Passing)
+	b.State = lifecycle.Started
+	mirror.take(api.Event{Type: api.EventSandbox, Time: m.now, Sandbox: &b})
+	require.Empty(t, mirror.Snapshot().Passing)
+}
+
+// What leaves as the screen narrows, and that nothing comes when it narrows.
+func TestColumnsLeaveFromTheRight(t *testing.T) {
+	m := newModel(t, 300, 30, fleet(noon())...)
+	m.app.detail.hidden = true
+	m.measure(10)
+	titles := []string{"LABELS", "IMAGE", "AGE", "PIDS", "NET IN/OUT", "IDLE", "PROFILE", "SINCE"}
+	gone := make(map[string]bool)
+	for w := 300; w >= minWidth; w-- {
+		m.send(tea.WindowSizeMsg{Width: w, Height: 30})
+		_, y := m.screen().Line("NAME")
+		line := m.screen().Lines[y]
+		for _, title := range titles {
+			has := strings.Contains(line, title)
+			require.False(t, has && gone[title], "%s came back at %d", title, w)
+			gone[title] = !has
+		}
+		for _, always := range []string{"NAME", "STATE", "CPU", "MEM"} {
+			require.Contains(t, line, always, "at %d", w)
+		}
+	}
+	for _, title := range titles {
+		require.True(t, gone[title], "%s is there at %d", title, minWidth)
+	}
+}
+
+func TestFilter(t *testing.T) {
+	m := newModel(t, 80, 24, fleet(noon())...)
+	m.measure(1)
+	m.key("/")
+	m.see("state:started  label:k=v")
+	m.typed("state:sta")
+	m.see(`there is no state "sta"; there are started, starting`)
+	require.Equal(t, 7, m.app.list.Len(), "what is not understood hides nothing")
+	m.key("enter") // and cannot be kept
+	require.True(t, m.app.filter.editing())
+	m.typed("rted")
+	m.see("2 of 7")
+	require.Equal(t, "fix-auth gen-docs", m.shown())
+	m.key("down")
+	m.see("> gen-docs")
+	m.typed(" !gen")
+	m.see("> fix-auth")
+	m.key("enter")
+	m.see("/state:started !gen  1 of 7")
+	m.key("s") // keys are the list's again
+	m.run()
+	require.Equal(t, []string{"stop a1"}, m.fake.Calls())
+	m.see("No sandbox is as the filter says.")
+	m.key("s")
+	m.see("start: no sandbox is selected")
+	m.key("/", "ctrl+u")
+	m.typed("prof:x")
+	m.see(`there is no "prof"`)
+	m.key("esc")
+	require.Equal(t, 7, m.app.list.Len())
+	m.gone("of 7")
+	m.key("/")
+	m.send(tea.PasteMsg{Content: "flaky\x1b[31m\n"})
+	require.Equal(t, "flaky-ci", m.shown())
+	m.key("enter", "esc", "esc") // the news, then the filter
+	require.Equal(t, 7, m.app.list.Len())
+}
+
+func TestFilterOnASmallScreenIsSeen(t *testing.T) {
+	m := newModel(t, 60, 8, fleet(noon())...)
+	m.key("/")
+	m.typed("docs")
+	m.key("enter")
+	m.see("/docs  1 of 7")
+}
+
+func TestMarks(t *testing.T) {
+	m := newModel(t, 100, 24, fleet(noon())...)
+	m.key("space", "down", "space") // fix-auth, gen-docs
+	m.see("◆ 2 marked")
+	m.see(" ◆fix-auth")
+	m.see(" ◆gen-docs")
+	m.key("o", "n") // the other way round: marks stay on their sandboxes
+	m.see(" ◆fix-auth")
+	m.key("/")
+	m.typed("gen")
+	m.key("enter")
+	m.see("2 marked (1 not shown)")
+	m.key("esc", "esc", "esc")
+	m.gone("marked")
+	m.key("*")
+	m.see("7 marked")
+	m.key("*")
+	m.gone("marked")
+	m.key("home", "down", "V", "down", "down")
+	m.see("3 marked  marking a range")
+	m.key("up")
+	m.see("2 marked")
+	m.key("V", "down")
+	m.see("2 marked")
+	m.gone("marking")
+	m.key("home", "V", "end", "esc", "up") // the range is done, its marks stay
+	m.see("7 marked")
+	m.fake.Remove("a1")
+	m.sync()
+	m.see("6 marked")
+}
+
+func TestActionsOnMarkedAskOnce(t *testing.T) {
+	m := newModel(t, 100, 24, fleet(noon())...)
+	m.key("*", "r")
+	s := m.screen()
+	require.True(t, s.Has("Restart 5 sandboxes?"))
+	require.True(t, s.Has("fix-auth, flaky-ci, gen-docs, old-demo, spike"))
+	require.True(t, s.Has("Left out: trainer (stopping), wheel-cache (pulling_snapshot)"))
+	require.True(t, s.Has("$ cove restart fix-auth flaky-ci gen-docs old-demo spike"))
+	m.key("enter") // the default is no
+	m.run()
+	require.Empty(t, m.fake.Calls())
+	m.see("7 marked")
+	// One of them is gone before the answer, another fails.
+	m.key("r")
+	m.fake.Put(api.Sandbox{ID: "a3", Name: "old-demo", State: lifecycle.Resizing, Created: noon()})
+	m.fake.Remove("a6")
+	m.sync()
+	m.key("y")
+	m.see("restart: 1 of 4 done…")
+	m.run()
+	m.see("✗ 3 restarted, 1 failed: old-demo: restart needs a sandbox")
+	m.key("e")
+	m.see("$ cove restart fix-auth")
+	require.Len(t, m.fake.Calls(), 3)
+	m.key("esc", "esc")
+	m.gone("marked")
+	m.key("a")
+	m.see("restart 4 sandboxes")
+}
+
+func TestStartOrStopOfMarked(t *testing.T) {
+	box := func(n int, s lifecycle.State) api.Sandbox {
+		return api.Sandbox{ID: fmt.Sprint(n), Name: fmt.Sprintf("b%d", n), State: s, Created: noon()}
+	}
+	for _, c := range []struct {
+		states []lifecycle.State
+		want   string
+	}{
+		{[]lifecycle.State{lifecycle.Started, lifecycle.Started, lifecycle.Stopped}, "Stop 2 sandboxes?"},
+		{[]lifecycle.State{lifecycle.Started, lifecycle.Stopped, lifecycle.Stopped}, "Start 2 sandboxes?"},
+		{[]lifecycle.State{lifecycle.Started, lifecycle.Stopped}, "Start 1 sandbox?"},
+		{[]lifecycle.State{lifecycle.Stopping, lifecycle.Started}, "Stop 1 sandbox?"},
+	} {
+		var boxes []api.Sandbox
+		for i, s := range c.states {
+			boxes = append(boxes, box(i, s))
+		}
+		m := newModel(t, 80, 24, boxes...)
+		m.key("*", "s")
+		m.see(c.want)
+	}
+	m := newModel(t, 100, 24, box(1, lifecycle.Stopping), box(2, lifecycle.Starting))
+	m.key("*", "r")
+	m.see("none of the marked can: restart needs a sandbox")
+}
+
+// Hundreds of marked sandboxes are not sent to the daemon all at once.
+func TestBatchesAreSentAFewAtATime(t *testing.T) {
+	m := newModel(t, 80, 24, crowd(noon(), 100)...)
+	m.key("*", "D")
+	m.see("Delete 100 sandboxes?")
+	m.see("and 80 more")
+	m.see(">Cancel<")
+	m.key("y")
+	require.Equal(t, 1, len(m.app.works), "one thing for the person")
+	require.Equal(t, atOnce, cap(m.app.slots))
+	m.run()
+	require.Len(t, m.fake.Calls(), 100)
+	require.Equal(t, 0, len(m.app.slots))
+	require.Empty(t, m.app.works)
+	m.see("No sandboxes yet.")
+	m.see("100 deleted")
+}
+
+func TestPauseAndResume(t *testing.T) {
+	m := newModel(t, 100, 24, fleet(noon())...)
+	m.key("p")
+	m.run()
+	m.see("paused fix-auth   $ cove pause fix-auth")
+	m.see("◇ paused")
+	m.key("p")
+	m.run()
+	m.see("resumed fix-auth")
+	m.key("down", "p")
+	m.see("pause needs a sandbox that is started")
+	require.Equal(t, []string{"pause a1", "resume a1"}, m.fake.Calls())
+}
+
+func TestRename(t *testing.T) {
+	m := newModel(t, 80, 24, fleet(noon())...)
+	m.key("m")
+	m.see("Rename fix-auth")
+	m.key("ctrl+u")
+	m.typed("gen-docs")
+	m.see("the name is taken")
+	m.key("enter") // nothing happens
+	m.see("Rename fix-auth")
+	m.typed("-2")
+	m.see("$ cove rename fix-auth gen-docs-2")
+	m.key("enter")
+	m.run()
+	m.see("renamed fix-auth   $ cove rename fix-auth gen-docs-2")
+	m.see("> gen-docs-2") // the selection is on the sandbox, whatever its name
+	m.key("m", "enter")   // nothing to do
+	m.key("m", "esc")
+	require.Equal(t, []string{"rename a1 gen-docs-2"}, m.fake.Calls())
+}
+
+func TestLabels(t *testing.T) {
+	m := newModel(t, 80, 24, fleet(noon())...)
+	m.key("L")
+	m.see("there are none yet")
+	m.typed("team")
+	m.see(`"team" is neither KEY=VALUE nor KEY-`)
+	m.key("enter")
+	m.typed(`=ml note="two words" old-`)
+	m.see("$ cove label fix-auth team=ml 'note=two words' old-")
+	m.key("enter")
+	m.run()
+	m.see("labelled fix-auth")
+	m.key("esc", "L")
+	m.see("now: note=two words team=ml")
+	m.typed("team-")
+	m.key("enter")
+	m.run()
+	require.Equal(t, map[string]string{"note": "two words"}, m.app.find("a1").Labels)
+	m.key("*", "L")
+	m.see("Labels of 7 sandboxes")
+	m.typed("all=yes")
+	m.key("enter")
+	m.run()
+	m.see("7 labelled")
+	require.Equal(t, "yes", m.app.find("a7").Labels["all"])
+	m.key("/")
+	m.typed("label:all=yes label:note")
+	require.Equal(t, "fix-auth", m.shown())
+}
+
+func TestCopyMenu(t *testing.T) {
+	m := newModel(t, 80, 24, fleet(noon())...)
+	m.key("down", "y")
+	m.see("cove attach flaky-ci")
+	m.see("start: runc: container process")
+	m.key("i")
+	m.see("copied the id")
+	msg := m.cmds[len(m.cmds)-1]()
+	require.Equal(t, "a4", fmt.Sprint(msg))
+	m.key("home", "space", "space", "y", "n")
+	msg = m.cmds[len(m.cmds)-1]()
+	require.Equal(t, "fix-auth\nflaky-ci", fmt.Sprint(msg))
+}
+
+func TestNewShellTakesAFreeName(t *testing.T) {
+	s := func(names ...string) (out []api.Session) {
+		for _, n := range names {
+			out = append(out, api.Session{Name: n})
+		}
+		return out
+	}
+	require.Equal(t, "main", freeSession(nil))
+	require.Equal(t, "shell-2", freeSession(s("main")))
+	require.Equal(t, "shell-3", freeSession(s("shell-2", "main")))
+	m := newModel(t, 80, 24, fleet(noon())...)
+	m.key("t")
+	m.see("attaching to fix-auth…")
+	m.runUntil(func() bool { return len(m.fake.Calls()) > 0 })
+	require.Equal(t, []string{"attach a1 shell-2"}, m.fake.Calls())
+}
+
+func TestDoubleClickAttaches(t *testing.T) {
+	m := newModel(t, 80, 24, fleet(noon())...)
+	_, y := m.screen().Line("gen-docs")
+	click := func(dy int) { m.send(tea.MouseClickMsg{X: 5, Y: y + dy, Button: tea.MouseLeft}) }
+	click(0)
+	m.now = m.now.Add(time.Second)
+	click(0)
+	require.Nil(t, m.app.attach, "too slow for a double click")
+	click(1)
+	click(0)
+	require.Nil(t, m.app.attach, "of two rows")
+	click(0)
+	require.NotNil(t, m.app.attach)
+	require.Equal(t, "gen-docs", m.app.attach.name)
+}
+
+// The daemon goes and comes: everything that the person had set up is there
+// when it is back, and nothing is shown as true meanwhile.
+func TestDaemonGoneAndBack(t *testing.T) {
+	m := newModel(t, 160, 30, fleet(noon())...)
+	m.measure(20)
+	m.key("/")
+	m.typed("!spike")
+	m.key("enter", "down", "down", "space", "up", "]", "o", "c")
+	before := m.shown()
+	was := m.app.selected().Name
+	s := m.app.snap
+	s.Link, s.Err, s.Tries = Down, errors.New("connection refused"), 3
+	s.Since, s.Next = m.now, m.now.Add(3*time.Second)
+	m.now = m.now.Add(time.Second)
+	m.send(mirrorMsg{snap: s})
+	m.see("the daemon is gone since 12:00:00 (1s) · try 3, next in 2s · shown as it was then · connection refused")
+	m.see("daemon gone, reconnecting")
+	l, _ := m.screen().Line("fix-auth  ")
+	require.NotContains(t, l, "%")
+	m.now = m.now.Add(time.Minute)
+	m.send(tickMsg{})
+	m.see("(1m)")
+	require.Equal(t, before, m.shown(), "what was busy stays where it was")
+	m.key("s")
+	m.see("the daemon does not answer")
+	m.fake.Put(api.Sandbox{ID: "b1", Name: "newcomer", State: lifecycle.Started, Created: m.now})
+	m.sync()
+	m.measure(1)
+	m.gone("gone")
+	require.Equal(t, was, m.app.selected().Name)
+	m.see("1 marked")
+	m.see("/!spike  7 of 8")
+	m.see("newcomer")
+	m.see("sorted by cpu")
+	require.Equal(t, 1, m.app.detail.tab)
+}
+
+func TestStatisticsOnlyWhileTheyAreSeen(t *testing.T) {
+	m := newModel(t, 80, 24, fleet(noon())...)
+	require.True(t, m.app.feed.wanted)
+	s := m.app.snap
+	s.Link = Down
+	m.send(mirrorMsg{snap: s})
+	require.False(t, m.app.feed.wanted)
+	m.sync()
+	require.True(t, m.app.feed.wanted)
+	m.app.attach = &attachment{gen: 1, id: "a1", name: "fix-auth", running: true, cancel: func() {}}
+	m.app.watching()
+	require.False(t, m.app.feed.wanted)
+	m.send(detachedMsg{gen: 1})
+	require.True(t, m.app.feed.wanted)
+}

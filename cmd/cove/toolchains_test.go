@@ -8,6 +8,7 @@ import (
 // The profiles of languages work with this machine's tools: what they install
 // goes where the user may write, and is found.
 func TestToolchains(t *testing.T) {
+	h := realHost(t)
 	for name, c := range map[string]struct {
 		programs          []string
 		script, want, bin string
@@ -33,22 +34,23 @@ printf '{"name":"covetest","version":"1.0.0","bin":{"covetest":"cli.js"}}' >pack
 printf '#!/usr/bin/env node\nconsole.log(6 * 7)\n' >cli.js; chmod +x cli.js
 npm pack --silent && npm install --silent --no-audit --offline -g ./covetest-1.0.0.tgz >/tmp/log 2>&1 || cat /tmp/log
 covetest; command -v covetest`, "covetest-1.0.0.tgz\n42\n/home/dev/.local/bin/covetest", "/home/dev/.local/bin"},
+		// To compile takes half a minute; a test of the network's does.
 		"go": {[]string{"/usr/local/go/bin/go"}, `
 mkdir -p /tmp/m/dep && cd /tmp/m
 printf 'module example.org/covetest\ngo 1.24\nrequire example.org/dep v0.0.0\nreplace example.org/dep => ./dep\n' >go.mod
 printf 'module example.org/dep\ngo 1.24\n' >dep/go.mod; printf 'package dep\n\nfunc Answer() int { return 42 }\n' >dep/dep.go
 printf 'package main\n\nimport "example.org/dep"\n\nfunc main() { println(dep.Answer()) }\n' >main.go
-go install . && covetest; command -v covetest; go env GOTOOLCHAIN GOCACHE`, "42\n/home/dev/go/bin/covetest\nlocal\n/home/dev/.cache/go-build", "/home/dev/go/bin"},
+go list -deps . | grep example; go env GOTOOLCHAIN GOCACHE; go list -f '{{.Target}}' .`, "example.org/dep\nexample.org/covetest\nlocal\n/home/dev/.cache/go-build\n/home/dev/go/bin/covetest", "/home/dev/go/bin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			need(t, c.programs...)
-			h := realHost(t)
-			h.must("create", "-p", name, "-n", "x")
-			if got := h.sh("x", strings.TrimSpace(c.script)); got != c.want {
+			h := h.in(t)
+			h.must("create", "-p", name, "-n", name)
+			if got := h.sh(name, strings.TrimSpace(c.script)); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 			// A shell finds the same.
-			tt := h.attach("x", 100, 24)
+			tt := h.attach(name, 100, 24)
 			tt.Send("clear; echo [$PATH]\r")
 			tt.See("[" + c.bin + ":")
 			tt.detach()

@@ -9,7 +9,8 @@ import (
 )
 
 func (a *app) startCommand() *cobra.Command {
-	return &cobra.Command{
+	var skip bool
+	c := &cobra.Command{
 		Use:               "start NAME...",
 		Short:             "Start sandboxes",
 		Args:              someNames,
@@ -21,9 +22,11 @@ func (a *app) startCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = client.Start(ctx, name, api.StartRequest{Secrets: secrets})
+				_, err = client.Start(ctx, name, api.StartRequest{Secrets: secrets, SkipSetup: skip})
 				return err
 			})
 		},
 	}
+	c.Flags().BoolVar(&skip, "skip-setup", false, "leave the setup steps that failed, and those behind them, for the next start")
+	return c
 }

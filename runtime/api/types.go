@@ -130,6 +130,9 @@ type CreateRequest struct {
 // StartRequest starts a sandbox: POST /v1/sandboxes/{ref}/start (and restart).
 type StartRequest struct {
 	Secrets map[string]string `json:"secrets,omitempty"`
+	// SkipSetup (start) leaves setup steps that are still to be done for the
+	// next start, so that what they fail on can be mended inside.
+	SkipSetup bool `json:"skip_setup,omitempty"`
 	StopRequest
 }
 

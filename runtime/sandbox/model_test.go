@@ -226,7 +226,7 @@ func (c *cove) operate(op, name string) error {
 		case "create":
 			_, err = c.m.Create(ctx, everybody, CreateRequest{Name: name, Spec: testSpec()})
 		case "start":
-			_, err = c.m.Start(ctx, everybody, name, nil)
+			_, err = c.m.Start(ctx, everybody, name, StartRequest{})
 		case "stop":
 			_, err = c.m.Stop(ctx, everybody, name, false)
 		case "restart":

@@ -9,27 +9,36 @@ import (
 	"cove/runtime/lifecycle"
 )
 
+// StartRequest is what a start is given.
+type StartRequest struct {
+	// Secrets are the values of the spec's variables that come from the
+	// caller. They are kept in no file.
+	Secrets map[string]string
+	// SkipSetup leaves setup steps that are still to be done for the next
+	// start: somebody comes to mend what they fail on.
+	SkipSetup bool
+}
+
 // Start starts a stopped sandbox; one that is started already is left alone.
-// secrets are the values of the spec's variables that come from the caller.
-func (m *Manager) Start(ctx context.Context, c Caller, ref string, secrets map[string]string) (Info, error) {
+func (m *Manager) Start(ctx context.Context, c Caller, ref string, r StartRequest) (Info, error) {
 	b, err := m.find(c, ref)
 	if err != nil {
 		return Info{}, err
 	}
 	if i := b.snapshot(); lifecycle.Check(lifecycle.OpStart, i.State) == lifecycle.Allowed {
-		if err := checkSecrets(i.Spec, secrets); err != nil {
+		if err := checkSecrets(i.Spec, r.Secrets); err != nil {
 			return i, err
 		}
 	}
-	return m.perform(ctx, b, lifecycle.OpStart, func(o *operation) error { return m.start(o, secrets) })
+	return m.perform(ctx, b, lifecycle.OpStart, func(o *operation) error { return m.start(o, r) })
 }
 
-func (m *Manager) start(o *operation, secrets map[string]string) error {
+func (m *Manager) start(o *operation, r StartRequest) error {
 	b := o.b
 	o.enter(lifecycle.Starting)
-	err := asMount(m.launch(o, secrets, nil))
-	if err == nil {
-		err = m.setup(o, secrets)
+	err := asMount(m.launch(o, r.Secrets, nil))
+	if err == nil && !r.SkipSetup {
+		err = m.setup(o, r.Secrets)
 	}
 	if err == nil {
 		err = m.started(o)
@@ -144,7 +153,7 @@ func (m *Manager) Restart(ctx context.Context, c Caller, ref string, secrets map
 			return m.joinRest(o, err)
 		}
 		o.from = lifecycle.Stopped
-		return m.start(o, secrets)
+		return m.start(o, StartRequest{Secrets: secrets})
 	})
 }
 

@@ -62,7 +62,7 @@ func apiError(err error) *api.Error {
 	case errors.As(err, &setup):
 		return &api.Error{
 			Code: api.CodeSetup, Message: setup.Error(),
-			Hint: fmt.Sprintf("all it printed: cove logs %s; when that is mended: cove start %s", setup.Name, setup.Name),
+			Hint: fmt.Sprintf("all it printed: cove logs %s; to mend it inside: cove start --skip-setup %s; to go on from there: cove restart %s", setup.Name, setup.Name, setup.Name),
 		}
 	case errors.Is(err, sandbox.ErrCanceled):
 		return &api.Error{Code: api.CodeCanceled, Message: err.Error()}

@@ -126,7 +126,7 @@ func (q *request) start() error {
 	if in.Force {
 		return invalid("field \"force\" is for stop and restart")
 	}
-	i, err := q.s.opt.Manager.Start(q.r.Context(), q.caller, q.ref, in.Secrets)
+	i, err := q.s.opt.Manager.Start(q.r.Context(), q.caller, q.ref, sandbox.StartRequest{Secrets: in.Secrets, SkipSetup: in.SkipSetup})
 	return q.changed(http.StatusOK, i, err)
 }
 
@@ -143,6 +143,9 @@ func (q *request) restart() error {
 	var in api.StartRequest
 	if err := q.body(&in); err != nil {
 		return err
+	}
+	if in.SkipSetup {
+		return invalid("field \"skip_setup\" is for start")
 	}
 	i, err := q.s.opt.Manager.Restart(q.r.Context(), q.caller, q.ref, in.Secrets, in.Force)
 	return q.changed(http.StatusOK, i, err)

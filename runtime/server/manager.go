@@ -15,7 +15,7 @@ type Manager interface {
 	List(c sandbox.Caller) []sandbox.Info
 	Get(c sandbox.Caller, ref string) (sandbox.Info, error)
 	Create(ctx context.Context, c sandbox.Caller, r sandbox.CreateRequest) (sandbox.Info, error)
-	Start(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string) (sandbox.Info, error)
+	Start(ctx context.Context, c sandbox.Caller, ref string, r sandbox.StartRequest) (sandbox.Info, error)
 	Stop(ctx context.Context, c sandbox.Caller, ref string, force bool) (sandbox.Info, error)
 	Restart(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string, force bool) (sandbox.Info, error)
 	Delete(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)

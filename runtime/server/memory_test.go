@@ -140,8 +140,8 @@ func (m *memory) Create(ctx context.Context, c sandbox.Caller, r sandbox.CreateR
 	return m.put(sandbox.Info{ID: r.ID, Name: name, Owner: c.UID, State: lifecycle.Started, Desired: lifecycle.Started, Spec: r.Spec, Created: time.Now()}), nil
 }
 
-func (m *memory) Start(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string) (sandbox.Info, error) {
-	return m.op(ctx, c, ref, "start", secrets)
+func (m *memory) Start(ctx context.Context, c sandbox.Caller, ref string, r sandbox.StartRequest) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "start", r.Secrets, r.SkipSetup)
 }
 
 func (m *memory) Stop(ctx context.Context, c sandbox.Caller, ref string, force bool) (sandbox.Info, error) {

@@ -239,7 +239,7 @@ func TestColumnsLeaveFromTheRight(t *testing.T) {
 	m.measure(10)
 	titles := []string{"LABELS", "IMAGE", "AGE", "PIDS", "NET IN/OUT", "IDLE", "PROFILE", "SINCE"}
 	gone := make(map[string]bool)
-	for w := 300; w >= minWidth; w-- {
+	for w := 300; w >= minWidth; w -= 2 {
 		m.send(tea.WindowSizeMsg{Width: w, Height: 30})
 		_, y := m.screen().Line("NAME")
 		line := m.screen().Lines[y]

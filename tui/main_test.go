@@ -43,6 +43,7 @@ func program(kind string) int {
 		fake = tuitest.NewFake(now, crowd(now(), 1000)...)
 	case "quiet":
 		fake = tuitest.NewFake(now, fleet(now().Add(-time.Hour))...) // no age in seconds
+		fake.Past = 20                                               // and no graph that grows
 	case "show":
 		fake.Delay = 700 * time.Millisecond
 		fake.Load = tuitest.Wave

@@ -347,7 +347,7 @@ func TestFirstFrameAndQuiet(t *testing.T) {
 	tt.Send("j")
 	selected(tt, "flaky-ci")
 	silent := func(where string) {
-		tt.Settle(1500 * time.Millisecond) // samples come each second until the graph is full
+		tt.Settle(300 * time.Millisecond)
 		before := tt.Bytes()
 		timer := time.NewTimer(2500 * time.Millisecond)
 		<-timer.C

@@ -214,9 +214,9 @@ func TestNotesAreSecondLines(t *testing.T) {
 	tb.Select("n05") // both its lines come into view
 	require.Contains(t, plain()[6], "note of n05")
 	tb.Last()
-	require.Contains(t, plain()[7], "note of n09")
+	require.Contains(t, plain()[6], "note of n09")
 	first, last, more := tb.InView()
-	require.Equal(t, []int{6, 10}, []int{first, last})
+	require.Equal(t, []int{7, 10}, []int{first, last})
 	require.True(t, more)
 	tb.SetSize(60, 2) // one line for a row of two
 	require.Contains(t, plain()[1], "> n09")

@@ -27,6 +27,9 @@ type Fake struct {
 	RefuseCreate func(name string) error
 	// Load says what sandboxes use, [Steady] when it is nil; set it before use.
 	Load Load
+	// Past is how many samples of the statistics come at once at first, as if
+	// they had been waited for; set it before use.
+	Past int
 	// Delay is how long an operation stays in its passing state.
 	Delay time.Duration
 

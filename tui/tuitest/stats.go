@@ -62,9 +62,16 @@ func (f *Fake) Report(n int) api.StatsReport {
 
 // Stats implements the TUI's backend.
 func (f *Fake) Stats(ctx context.Context, each func(api.StatsReport) error) error {
+	for n := range f.Past {
+		r := f.Report(n)
+		r.Time = r.Time.Add(-time.Duration(f.Past-n) * api.StatsInterval)
+		if err := each(r); err != nil {
+			return err
+		}
+	}
 	t := time.NewTicker(api.StatsInterval)
 	defer t.Stop()
-	for n := 0; ; n++ {
+	for n := f.Past; ; n++ {
 		f.mu.Lock()
 		down := f.down
 		f.mu.Unlock()

@@ -50,9 +50,15 @@ func (s *server) run(p *program, files [3]uintptr, timeout time.Duration) (proce
 	return k, nil
 }
 
-// exec carries out an Exec request.
+// exec carries out an Exec or a Files request.
 func (s *server) exec(p *peer, conf *settings, req *guest.Request) {
-	prog, err := newProgram(conf, req, req.TTY)
+	var prog *program
+	var err *startError
+	if req.Kind == guest.Files {
+		prog, err = newFiles(conf, req)
+	} else {
+		prog, err = newProgram(conf, req, req.TTY)
+	}
 	if err != nil {
 		p.fail(err)
 		return

@@ -46,6 +46,9 @@ func start(args []string) error {
 	if len(args) == 2 && args[0] == holdArg {
 		return hold() // the second names the instance, for people
 	}
+	if len(args) == 2 && args[0] == filesArg {
+		return copyFiles(args[1])
+	}
 	if len(args) != 0 {
 		return fmt.Errorf("unexpected argument %q", args[0])
 	}

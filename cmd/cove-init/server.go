@@ -147,12 +147,12 @@ func (s *server) serve(f *os.File) {
 	}
 	_ = f.SetDeadline(time.Time{})
 	switch {
-	case req.Kind == guest.Exec || req.Kind == guest.Attach:
+	case req.Kind == guest.Exec || req.Kind == guest.Files || req.Kind == guest.Attach:
 		if conf == nil {
 			p.fail(&startError{guest.CodeNotExecutable, "the sandbox is not configured yet"})
 			return
 		}
-		if req.Kind == guest.Exec {
+		if req.Kind != guest.Attach {
 			s.exec(p, conf, req)
 		} else {
 			s.attach(p, conf, req)

@@ -35,7 +35,7 @@ func explain(err error, name string) error {
 		if e.Op == "" && e.State == lifecycle.Paused {
 			return hint(err, "let it go on with: cove resume %s", orPlaceholder(name))
 		}
-		if e.Op != "" {
+		if e.Op != "" && !strings.Contains(e.Message, "try again") {
 			return hint(err, "try again when %s is done", e.Op)
 		}
 	case api.CodeExhausted:

@@ -16,7 +16,7 @@ import (
 
 // ProtocolVersion is the version that this build speaks; it also speaks the
 // one before, so that a daemon can be upgraded over living sandboxes.
-const ProtocolVersion = 1
+const ProtocolVersion = 2
 
 // ListenFD is the file descriptor on which cove-init finds its listener.
 const ListenFD = 3
@@ -74,6 +74,11 @@ const (
 	// hold the stream. With Timeout, all that it started is killed when the
 	// time is up: Exit with ReasonTimeout and CodeTimeout.
 	Exec Kind = "exec"
+	// Files copies files by way of a program that PID 1 has for it, as User;
+	// the stream is that of an Exec whose standard input or output is a tar.
+	// What it has to say at its end is a files.Summary, JSON in one line on
+	// Stderr. Since version 2.
+	Files Kind = "files"
 	// Attach joins or makes a session. Answered with Started, then a
 	// redraw and the live stream as Stdout frames; Exit when the session's
 	// program ends. Losing the connection only detaches. The stream ends
@@ -87,6 +92,28 @@ const (
 	// exits with status 0.
 	Shutdown Kind = "shutdown"
 )
+
+// FilesOp is what is done with files.
+type FilesOp string
+
+// What can be done with files.
+const (
+	Get     FilesOp = "get"     // a tar of Path comes out
+	Put     FilesOp = "put"     // one that Get makes goes in, at or below Path
+	Extract FilesOp = "extract" // any tar goes in, below the directory Path
+)
+
+// FilesRequest is the part of a Files request that says what is copied.
+type FilesRequest struct {
+	Op FilesOp `json:"op"`
+	// Path is relative to Dir; a leading "~/" is the user's home.
+	Path string `json:"path"`
+	// Name (Get) is what it is called in the tar; (Put) below a directory,
+	// empty for that directory itself.
+	Name string `json:"name,omitempty"`
+	// Follow (Get): what a link at Path leads to.
+	Follow bool `json:"follow,omitempty"`
+}
 
 // Request is the daemon's first frame on a connection. Fields that a kind does
 // not name are zero.
@@ -110,6 +137,9 @@ type Request struct {
 	// directory is no more: in a sandbox that has run before, programs may
 	// have made anything of them, and its owner still has to get in.
 	Lenient bool `json:"lenient,omitempty"`
+
+	// Files; Stdin goes with Put and Extract
+	Files *FilesRequest `json:"files,omitempty"`
 
 	// Exec, Attach
 	Argv    []string `json:"argv,omitempty"`

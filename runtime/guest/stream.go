@@ -25,11 +25,11 @@ type Stream struct {
 	r *frame.Reader
 }
 
-// Open asks for an exec or attach and returns when the program runs, or could
+// Open asks for an exec, a copy or an attach and returns when the program runs, or could
 // not be started. ctx bounds the opening only. Errors wrap [ErrInvalid],
 // [ErrUnavailable], [ErrVersion] or [ErrProtocol].
 func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
-	if r.Kind != Exec && r.Kind != Attach {
+	if r.Kind != Exec && r.Kind != Files && r.Kind != Attach {
 		return nil, fmt.Errorf("%w: %q gives no stream", ErrInvalid, r.Kind)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)

@@ -28,12 +28,32 @@ func (r *Request) validate() error {
 		if err := r.validateProgram(); err != nil {
 			return err
 		}
+	case Files:
+		if err := errors.Join(r.validateProgram(), r.Files.validate()); err != nil {
+			return err
+		}
 	case Shutdown:
 	default:
 		return fmt.Errorf("unknown kind %q", r.Kind)
 	}
 	if r.Timeout < 0 {
 		return errors.New("negative timeout")
+	}
+	return nil
+}
+
+func (f *FilesRequest) validate() error {
+	switch {
+	case f == nil:
+		return errors.New("no files")
+	case f.Op != Get && f.Op != Put && f.Op != Extract:
+		return fmt.Errorf("unknown operation %q on files", f.Op)
+	case len(f.Path) > 4095 || strings.IndexByte(f.Path, 0) >= 0:
+		return fmt.Errorf("the path of %d bytes cannot be one", len(f.Path))
+	case len(f.Name) > 255 || strings.ContainsAny(f.Name, "/\x00") || f.Name == "..":
+		return fmt.Errorf("%q is no name of a file", f.Name)
+	case f.Op == Get && f.Name == "":
+		return errors.New("what is copied needs a name")
 	}
 	return nil
 }

@@ -17,6 +17,15 @@ type Guest struct {
 
 	m *Manager
 	b *box
+	// done ends what was begun for this way in alone; nil: nothing was.
+	done func()
+}
+
+// Close gives the way back. It may be called again.
+func (g *Guest) Close() {
+	if g.done != nil {
+		g.done()
+	}
 }
 
 // Guest returns the way into a started sandbox for exec and attach. It fails
@@ -37,6 +46,8 @@ func (m *Manager) Guest(_ context.Context, c Caller, ref string) (*Guest, error)
 // Finish completes what PID 1 said of a program's end with what only the host
 // knows: that the kernel killed it for memory.
 func (g *Guest) Finish(s frame.ExitStatus) frame.ExitStatus {
+	// Before the client hears of the end, so that it finds the sandbox free.
+	defer g.Close()
 	if s.Reason == frame.ReasonNone && s.Signal == int(unix.SIGKILL) && g.m.oomKilled(g.b) {
 		s.Reason = frame.ReasonOOM
 	}

@@ -31,9 +31,13 @@ const (
 // PID 1 runs, is watched, and knows who it is. On failure all that was taken
 // is given back. set is the directories of the mounts where the caller has
 // brought them along, and stays the caller's; else they are opened again.
-func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Set) (err error) {
+func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Set) error {
+	return m.launchAs(o, o.b.record(), secrets, set)
+}
+
+// launchAs is launch of what the record says, which need not be the sandbox's.
+func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, set *volume.Set) (err error) {
 	b := o.b
-	rec := b.record()
 	var undo undo
 	defer func() {
 		if err != nil {

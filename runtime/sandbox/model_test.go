@@ -91,7 +91,7 @@ func TestManagerAgainstModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	stages := []string{
-		"named", "made", "leased", "prepared", "created", "running", "configured", "ended", "released", "pausing", "frozen", "resuming", "thawed",
+		"named", "made", "leased", "prepared", "created", "running", "configured", "ended", "released", "pausing", "frozen", "resuming", "thawed", "open",
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newCove(t)
@@ -100,7 +100,7 @@ func TestManagerAgainstModel(t *testing.T) {
 		names := []string{"a", "b", "c"}
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			name := rapid.SampledFrom(names).Draw(rt, "name")
-			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "network", "die inside", "reopen", "reboot", "die at", "die renaming"}).Draw(rt, "act")
+			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "network", "cp", "die inside", "reopen", "reboot", "die at", "die renaming"}).Draw(rt, "act")
 			before, exists := model[name]
 			switch act {
 			case "die inside":
@@ -142,7 +142,7 @@ func TestManagerAgainstModel(t *testing.T) {
 			case "rename", "die renaming":
 				c.modelRename(rt, model, name, rapid.SampledFrom(names).Draw(rt, "to"), act == "die renaming")
 			case "die at":
-				op := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume"}).Draw(rt, "op")
+				op := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "cp"}).Draw(rt, "op")
 				c.mu.Lock()
 				c.dieAt = rapid.SampledFrom(stages).Draw(rt, "stage")
 				c.mu.Unlock()
@@ -162,6 +162,7 @@ func TestManagerAgainstModel(t *testing.T) {
 					"delete":  {lifecycle.Destroyed},
 					"pause":   {lifecycle.Paused},
 					"resume":  {lifecycle.Started},
+					"cp":      {before},
 				}[op]
 				switch {
 				case !errors.Is(err, errDied):
@@ -237,6 +238,12 @@ func (c *cove) operate(op, name string) error {
 			_, err = c.m.Pause(ctx, everybody, name)
 		case "resume":
 			_, err = c.m.Resume(ctx, everybody, name)
+		case "cp":
+			var g *Guest
+			if g, err = c.m.Files(ctx, everybody, name); err == nil {
+				_, err = g.Client.Ping(ctx)
+				g.Close()
+			}
 		}
 		return err
 	})
@@ -311,7 +318,7 @@ func (c *cove) expect(rt *rapid.T, op string, err error, before lifecycle.State,
 	want := map[string]lifecycle.State{
 		"create": lifecycle.Started, "start": lifecycle.Started, "restart": lifecycle.Started,
 		"stop": lifecycle.Stopped, "delete": lifecycle.Destroyed,
-		"pause": lifecycle.Paused, "resume": lifecycle.Started,
+		"pause": lifecycle.Paused, "resume": lifecycle.Started, "cp": before,
 	}[op]
 	if got != want {
 		rt.Fatalf("%s of one that is %s ends in %s", op, before, got)

@@ -150,7 +150,7 @@ func (m *Manager) look(ctx context.Context, id string) *found {
 	}
 	b.proc = proc
 	f.live = true
-	if run.Phase != phaseStarted {
+	if run.Phase != phaseStarted || f.op == lifecycle.OpCopy {
 		return f
 	}
 	// What is frozen does not answer, whoever froze it.
@@ -224,6 +224,13 @@ func (m *Manager) settle(f *found) {
 			o.enter(lifecycle.Destroying)
 			m.stopFound(f)
 			return m.discard(b)
+		})
+	case f.op == lifecycle.OpCopy && f.run != nil && b.rec.Desired == lifecycle.Stopped:
+		// It was stopped but for the copy, and is so for the same reason.
+		m.finish(b, lifecycle.OpCopy, func(o *operation) error {
+			o.enter(b.rec.Rest)
+			m.stopFound(f)
+			return nil
 		})
 	case f.live && f.run.Phase == phaseStarted && f.op == lifecycle.OpStop:
 		m.finish(b, lifecycle.OpStop, func(o *operation) error {

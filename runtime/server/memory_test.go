@@ -199,6 +199,10 @@ func (m *memory) Guest(_ context.Context, c sandbox.Caller, ref string) (*sandbo
 	return &sandbox.Guest{Info: i, Client: guest.NewClient(m.socket(i))}, nil
 }
 
+func (m *memory) Files(ctx context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error) {
+	return m.Guest(ctx, c, ref)
+}
+
 func (m *memory) Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error) {
 	i, err := m.Get(c, ref)
 	if err != nil || !i.State.Running() {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/guest"
+	"cove/runtime/sandbox"
 )
 
 // The size of a terminal whose client does not know its own.
@@ -44,6 +46,20 @@ func (q *request) attach() error {
 	})
 }
 
+func (q *request) copyFiles() error {
+	var in api.FilesRequest
+	if err := q.streamBody(&in); err != nil {
+		return err
+	}
+	r := guest.Request{
+		Kind: guest.Files, User: in.User, Stdin: in.Op != api.FilesGet,
+		Files: &guest.FilesRequest{Op: guest.FilesOp(in.Op), Path: in.Path, Name: in.Name, Follow: in.Follow},
+	}
+	return q.streamTo(r, func(ctx context.Context) (*sandbox.Guest, error) {
+		return q.s.opt.Manager.Files(ctx, q.caller, q.ref)
+	})
+}
+
 // streamBody reads the body of a request that is to be upgraded.
 func (q *request) streamBody(v any) error {
 	if q.r.ProtoMajor != 1 || !hasToken(q.r.Header["Connection"], "upgrade") || !hasToken(q.r.Header["Upgrade"], api.StreamProtocol) {
@@ -71,6 +87,11 @@ func hasToken(values []string, token string) bool {
 // stream opens the sandbox's side first, so that a refusal is an HTTP error,
 // then makes the connection a stream and passes frames until one side ends.
 func (q *request) stream(r guest.Request) error {
+	return q.streamTo(r, func(ctx context.Context) (*sandbox.Guest, error) { return q.s.opt.Manager.Guest(ctx, q.caller, q.ref) })
+}
+
+// streamTo is stream by the way that open finds into the sandbox.
+func (q *request) streamTo(r guest.Request, open func(context.Context) (*sandbox.Guest, error)) error {
 	if r.TTY && r.Cols == 0 && r.Rows == 0 {
 		r.Cols, r.Rows = defaultCols, defaultRows
 	}
@@ -80,10 +101,11 @@ func (q *request) stream(r guest.Request) error {
 	if q.s.under.streams.Err() != nil {
 		return errShutdown
 	}
-	g, err := q.s.opt.Manager.Guest(q.r.Context(), q.caller, q.ref)
+	g, err := open(q.r.Context())
 	if err != nil {
 		return err
 	}
+	defer g.Close()
 	r = forMain(r, g.Info.Spec)
 	inside, err := g.Client.Open(q.r.Context(), r)
 	if err != nil {

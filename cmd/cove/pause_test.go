@@ -113,7 +113,8 @@ func TestPause(t *testing.T) {
 // TestPausedAtReboot: what was paused is gone with the machine's memory.
 func TestPausedAtReboot(t *testing.T) {
 	h := realHost(t)
-	h.must("create", "-p", "shell", "-n", "p")
+	// Without a network, which a reboot ends too and this one does not.
+	h.must("create", "-p", "shell", "-n", "p", "--block-all")
 	h.must("pause", "p")
 	pid := h.inspect("p").Running.Pid
 	h.kill()

@@ -2,21 +2,29 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"cove/runtime/lifecycle"
 )
 
-// profile writes a profile and returns its path.
+// profile writes a profile of the user's own, which nobody has to trust, and
+// returns its name.
 func (h *host) profile(name, text string) string {
 	h.t.Helper()
-	path := filepath.Join(filepath.Dir(h.run), name+".toml")
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+	dir := filepath.Join(filepath.Dir(h.run), "config", "cove", "profiles")
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".toml"), []byte(text), 0o644)
+	}
+	if err != nil {
 		h.t.Fatal(err)
 	}
-	return path
+	return name
 }
 
 // An agent: a program that asks, and has its key.
@@ -65,6 +73,48 @@ func TestRunAgent(t *testing.T) {
 		t.Errorf("it goes on where it was:\n%s", text)
 	}
 	fresh.detach()
+}
+
+// The whole of it: one line gives an agent the project, its key and whose commits
+// it makes; what it commits is the owner's, outside too.
+func TestAgentInProject(t *testing.T) {
+	need(t, "/usr/bin/git")
+	h := realHost(t)
+	project := filepath.Join(filepath.Dir(h.run), "project")
+	git := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("git", append([]string{"-c", "safe.directory=*", "-C", project}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %q: %v: %s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if err := os.Mkdir(project, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	git("init", "-q")
+	if out, err := exec.Command("chown", "-R", "1001:1001", project).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(h.run), ".gitconfig"), []byte("[user]\nname = Ann\nemail = ann@example.org\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.env = append(h.env, "KEY=k-2")
+	p := h.profile("agent", strings.Replace(agentProfile, "while read", "echo $KEY >made && git add made && git commit -q -m by-the-agent && echo committed; while read", 1))
+	tt := h.terminal(100, 24, "run", "-p", p, "--mount", project+":/workspace:rw")
+	tt.See("committed")
+	tt.Send("quit\r")
+	_ = tt.Exit()
+	if got := git("log", "--format=%an %ae %s"); got != "Ann ann@example.org by-the-agent" {
+		t.Errorf("the commit is %q", got)
+	}
+	if got := git("status", "--short"); got != "" {
+		t.Errorf("the tree has %q", got)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(project, "made"), &st); err != nil || st.Uid != 1001 || st.Gid != 1001 {
+		t.Errorf("it belongs to %d:%d, %v", st.Uid, st.Gid, err)
+	}
 }
 
 // run exits with the agent's status; --rm deletes when the agent has ended, and

@@ -133,7 +133,8 @@ func TestReach(t *testing.T) {
 	h.must("create", "-p", "shell", "-n", "open")
 	h.must("create", "-p", "untrusted", "--auto-delete", "never", "-n", "closed")
 	h.must("create", "-p", "shell", "-n", "other")
-	w.WatchSandbox(h.netOf("other"))
+	other := h.netOf("other")
+	w.WatchSandbox(other)
 
 	// By its own program, by name, over IPv4 and IPv6.
 	args := []string{"exec", "open", "--", "python3", "-c", probe, nettest.WebName}
@@ -162,7 +163,7 @@ func TestReach(t *testing.T) {
 		t.Helper()
 		reached(t, when, h.netOf("open"), true, false)
 		reached(t, when, h.netOf("closed"), false, false)
-		if got := w.Counted(); got != "" {
+		if got := w.Counted(w.Host, w.LAN, w.Internet, other); got != "" {
 			t.Errorf("%s: forbidden packets came through:\n%s", when, got)
 		}
 	}
@@ -188,7 +189,7 @@ func TestReach(t *testing.T) {
 			t.Errorf("no daemon, no rules: %s: %s", addr, got)
 		}
 	}
-	if got := w.Counted(); got != "" {
+	if got := w.Counted(w.Host, w.LAN, w.Internet, other); got != "" {
 		t.Errorf("no daemon, no rules: forbidden packets came through:\n%s", got)
 	}
 	h.must("daemon", "start")

@@ -21,16 +21,31 @@ type forwarding struct {
 	Boot string `json:"boot"`
 	// Values are files below /proc/sys/net and what they held.
 	Values map[string]string `json:"values"`
-	// Strangers are the interfaces that were there, by family ("4", "6"),
-	// where forwarding was off: what comes in by them is still not forwarded.
-	Strangers map[string][]string `json:"strangers"`
+	// Links are the interfaces that were there.
+	Links []string `json:"links"`
 }
 
 const sysNet = "/proc/sys/net/"
 
-// forward makes the host forward packets and returns what it was before. others
-// tells whether another instance does so already, or this one from before.
-func forward(leaseDir, boot string, names []string, others bool) (forwarding, error) {
+// strangers are the interfaces by which others come, where forwarding was off
+// for the family: what comes in by them is still not forwarded. Those that came
+// later belong to somebody who knows what they are for.
+func (f forwarding) strangers(file string) []string {
+	if f.Values[file] == "0" {
+		return f.Links
+	}
+	return nil
+}
+
+// The files that switch forwarding on and off.
+const (
+	forward4 = "ipv4/ip_forward"
+	forward6 = "ipv6/conf/all/forwarding"
+)
+
+// forward makes the host forward packets and returns what it was before the
+// first instance of cove did so. links are the interfaces there are.
+func forward(leaseDir, boot string, links []string) (forwarding, error) {
 	unlock, err := lockForwarding(leaseDir)
 	if err != nil {
 		return forwarding{}, err
@@ -42,8 +57,8 @@ func forward(leaseDir, boot string, names []string, others bool) (forwarding, er
 	}
 	var was forwarding
 	err = store.ReadJSON(filepath.Join(leaseDir, name), maxForwarding, &was)
-	if err != nil || was.Boot != boot || !others {
-		if was, err = presentForwarding(boot, names); err != nil {
+	if err != nil || was.Boot != boot {
+		if was, err = presentForwarding(boot, links); err != nil {
 			return was, err
 		}
 		data, err := json.Marshal(was)
@@ -60,9 +75,9 @@ func forward(leaseDir, boot string, names []string, others bool) (forwarding, er
 const maxForwarding = 1 << 20
 
 // presentForwarding reads all that switching forwarding on changes.
-func presentForwarding(boot string, names []string) (forwarding, error) {
-	was := forwarding{Boot: boot, Values: map[string]string{}, Strangers: map[string][]string{}}
-	files := []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"}
+func presentForwarding(boot string, links []string) (forwarding, error) {
+	was := forwarding{Boot: boot, Values: map[string]string{}, Links: links}
+	files := []string{forward4, forward6}
 	for _, pattern := range []string{"ipv4/conf/*/forwarding", "ipv6/conf/*/forwarding", "ipv6/conf/*/accept_ra"} {
 		found, err := filepath.Glob(sysNet + pattern)
 		if err != nil {
@@ -82,11 +97,6 @@ func presentForwarding(boot string, names []string) (forwarding, error) {
 		}
 		was.Values[f] = strings.TrimSpace(string(data))
 	}
-	for family, file := range map[string]string{"4": "ipv4/ip_forward", "6": "ipv6/conf/all/forwarding"} {
-		if was.Values[file] == "0" {
-			was.Strangers[family] = slices.Clone(names)
-		}
-	}
 	return was, nil
 }
 
@@ -102,7 +112,7 @@ func (f forwarding) set() error {
 			}
 		}
 	}
-	for _, file := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+	for _, file := range []string{forward4, forward6} {
 		if f.Values[file] == "0" {
 			if err := write(file, "1"); err != nil {
 				return err
@@ -120,14 +130,17 @@ func write(file, value string) error {
 	return nil
 }
 
-// unforward gives back what forward found, unless others still need it.
-func unforward(leaseDir string, others func() (bool, error)) error {
+// unforward gives back what forward found, unless another instance still needs
+// it. Where an interface has come that is not cove's it stays as it is: a
+// container engine switches forwarding on too, and found it on.
+func unforward(leaseDir string, look func() (others bool, links []string, err error)) error {
 	unlock, err := lockForwarding(leaseDir)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if used, err := others(); err != nil || used {
+	others, links, err := look()
+	if err != nil || others {
 		return err
 	}
 	name, err := forwardingFile()
@@ -141,9 +154,14 @@ func unforward(leaseDir string, others func() (bool, error)) error {
 		}
 		return err
 	}
+	for _, l := range links {
+		if !slices.Contains(was.Links, l) {
+			return os.Remove(filepath.Join(leaseDir, name))
+		}
+	}
 	var errs []error
 	// Those for all interfaces set each of them, so they come first.
-	for _, file := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+	for _, file := range []string{forward4, forward6} {
 		if was.Values[file] == "0" {
 			errs = append(errs, write(file, "0"))
 		}
@@ -161,13 +179,19 @@ func unforward(leaseDir string, others func() (bool, error)) error {
 	return os.Remove(filepath.Join(leaseDir, name))
 }
 
-// forwardingFile is the name of the record of this network namespace.
+// forwardingFile is the name of the record of this network namespace. Its
+// cookie is never another's in one boot (SO_NETNS_COOKIE, Linux 5.14).
 func forwardingFile() (string, error) {
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/thread-self/ns/net", &st); err != nil {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
 		return "", fmt.Errorf("look at the network namespace: %w", err)
 	}
-	return fmt.Sprintf("forwarding-%d", st.Ino), nil
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return "", fmt.Errorf("tell the network namespace from others: %w", err)
+	}
+	return fmt.Sprintf("forwarding-%d", cookie), nil
 }
 
 // lockForwarding keeps two daemons from changing it at once.

@@ -181,12 +181,15 @@ func (g *gate) prepare(inst string) error {
 		{"ipv4/conf/all/rp_filter", "0"}, {"ipv4/conf/default/rp_filter", "0"}, // the table does it, for both families
 		// Of the addresses here none is any sandbox's business.
 		{"ipv4/conf/all/arp_ignore", "8"},
+		// Those who are refused are to know it at once.
+		{"ipv4/icmp_ratelimit", "0"},
 		{"ipv4/ip_forward", "1"},
 	}
 	if hasIPv6() {
 		settings = append(settings, [][2]string{
 			{"ipv6/conf/all/accept_redirects", "0"}, {"ipv6/conf/default/accept_redirects", "0"},
 			{"ipv6/conf/all/accept_source_route", "0"}, {"ipv6/conf/default/accept_source_route", "0"},
+			{"ipv6/icmp/ratelimit", "0"},
 			{"ipv6/conf/all/forwarding", "1"},
 		}...)
 	}

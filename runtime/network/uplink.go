@@ -63,7 +63,7 @@ func (d *Driver) join(ctx context.Context) error {
 	u := &uplink{name: name, number: g.holder.Uplink}
 	_, gate4 := uplink4(u.number)
 	u.tables = newHostTables(d.o.Inst, []netip.Addr{gate4, local6(d.o.Inst, uplinkNet6, 2)})
-	others, names, err := d.hostLinks()
+	_, links, err := d.hostLinks()
 	if err != nil {
 		return err
 	}
@@ -72,11 +72,11 @@ func (d *Driver) join(ctx context.Context) error {
 			return err
 		}
 	}
-	was, err := forward(d.o.LeaseDir, d.o.Boot, names, others || there)
+	was, err := forward(d.o.LeaseDir, d.o.Boot, links)
 	if err != nil {
 		return err
 	}
-	u.tables.strangers4, u.tables.strangers6 = was.Strangers["4"], was.Strangers["6"]
+	u.tables.strangers4, u.tables.strangers6 = was.strangers(forward4), was.strangers(forward6)
 	if err := u.tables.install(d.nft.Conn); err != nil {
 		return fmt.Errorf("put the host's rules in force: %w", err)
 	}
@@ -201,10 +201,7 @@ func (d *Driver) leaveHost() error {
 			errs = append(errs, fmt.Errorf("remove the uplink: %w", err))
 		}
 	}
-	errs = append(errs, unforward(d.o.LeaseDir, func() (bool, error) {
-		others, _, err := d.hostLinks()
-		return others, err
-	}))
+	errs = append(errs, unforward(d.o.LeaseDir, d.hostLinks))
 	errs = append(errs, d.releaseUplinks())
 	d.uplink = nil
 	return errors.Join(errs...)

@@ -195,13 +195,13 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Bundler:  bundler{init: initPath, host: host},
 		Volumes:  volume.New(volume.Options{Namespaces: []*mount.Namespace{machine}}),
 		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
-		Probe:    prober(roots, runc, groups, host),
+		Probe:    prober(roots, runc, groups, net, host),
 		OnStage:  failpoint(),
 	}, nil
 }
 
 // prober tries what this machine can do, for doctor.
-func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, host oci.Host) func(context.Context) []doctor.Check {
+func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, net *network.Driver, host oci.Host) func(context.Context) []doctor.Check {
 	return func(ctx context.Context) []doctor.Check {
 		var checks []doctor.Check
 		add := func(name, detail string, err error) {
@@ -213,6 +213,9 @@ func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, host oci.Host)
 		version, err := (&runner.Runner{Binary: runc}).Version(ctx)
 		add("runc without known escapes", fmt.Sprintf("%s at %s", version, runc), err)
 		for _, c := range roots.Probe(ctx) {
+			checks = append(checks, doctor.Check(c))
+		}
+		for _, c := range net.Probe() {
 			checks = append(checks, doctor.Check(c))
 		}
 		add("control groups", string(groups.Mode()), nil)

@@ -83,7 +83,9 @@ func hasAdmission(rules []*nftables.Rule, key expr.MetaKey, uplink string) bool 
 			case *expr.Meta:
 				keyed = keyed || e.Key == key
 			case *expr.Cmp:
-				named = named || bytes.Equal(bytes.TrimRight(e.Data, "\x00"), []byte(uplink))
+				// The whole name, or its beginning ("cv*", "cv+").
+				name := bytes.TrimRight(e.Data, "\x00")
+				named = named || len(name) >= 2 && bytes.HasPrefix([]byte(uplink), name)
 			case *expr.Verdict:
 				accepts = accepts || e.Kind == expr.VerdictAccept
 			}
@@ -95,9 +97,19 @@ func hasAdmission(rules []*nftables.Rule, key expr.MetaKey, uplink string) bool 
 	return false
 }
 
-// blockers names the chains of others that drop what the host forwards, unless
-// Docker's lets the uplink through.
-func (d *Driver) blockers() ([]string, error) {
+// blocker is a chain of another's that drops what the host forwards.
+type blocker struct{ family, table, chain string }
+
+func (b blocker) String() string {
+	return fmt.Sprintf("table %s %s, chain %s,", b.family, b.table, b.chain)
+}
+
+// place is how nft(8) is told of the chain.
+func (b blocker) place() string { return b.family + " " + b.table + " " + b.chain }
+
+// blockers finds the chains of others that drop what the host forwards, unless
+// Docker's lets the uplink through or they themselves do.
+func (d *Driver) blockers() ([]blocker, error) {
 	all, err := d.nft.ListChains()
 	if err != nil {
 		return nil, fmt.Errorf("list the host's chains: %w", err)
@@ -110,7 +122,7 @@ func (d *Driver) blockers() ([]string, error) {
 	for _, c := range docker {
 		open[c.Table.Family] = true
 	}
-	var names []string
+	var found []blocker
 	for _, c := range all {
 		forwards := c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward
 		if !forwards || c.Policy == nil || *c.Policy != nftables.ChainPolicyDrop || c.Table.Name == tableName(d.o.Inst) {
@@ -119,9 +131,20 @@ func (d *Driver) blockers() ([]string, error) {
 		if f := c.Table.Family; (f == nftables.TableFamilyIPv4 || f == nftables.TableFamilyIPv6) && c.Table.Name == "filter" && open[f] {
 			continue
 		}
-		names = append(names, fmt.Sprintf("table %s %s, chain %s", familyName(c.Table.Family), c.Table.Name, c.Name))
+		rules, err := d.nft.GetRules(c.Table, c)
+		if err != nil {
+			return nil, fmt.Errorf("read a chain that forwards: %w", err)
+		}
+		if !letsThrough(rules, linkName(d.o.Inst, 0)) {
+			found = append(found, blocker{familyName(c.Table.Family), c.Table.Name, c.Name})
+		}
 	}
-	return names, nil
+	return found, nil
+}
+
+// letsThrough tells whether rules accept what comes from the uplink and goes to it.
+func letsThrough(rules []*nftables.Rule, uplink string) bool {
+	return hasAdmission(rules, expr.MetaKeyIIFNAME, uplink) && hasAdmission(rules, expr.MetaKeyOIFNAME, uplink)
 }
 
 func familyName(f nftables.TableFamily) string {

@@ -252,11 +252,23 @@ func TestDocker(t *testing.T) {
 	// Another firewall's is named.
 	nettest.Rules(t, nil, "table inet strict {\n chain forward {\n  type filter hook forward priority filter; policy drop\n }\n}\n")
 	blocked, err = s.d.blockers()
-	if err != nil || len(blocked) != 1 || !strings.Contains(blocked[0], "inet strict, chain forward") {
+	if err != nil || len(blocked) != 1 || blocked[0] != (blocker{"inet", "strict", "forward"}) {
 		t.Errorf("blockers: %v, %v", blocked, err)
 	}
 	if got := nettest.Reach(t, ns, nettest.WebV4, 80); got != nettest.Silent {
 		t.Errorf("behind a strict firewall: %s", got)
+	}
+	// What doctor says to do helps.
+	checks := s.d.Probe()
+	advice := checks[1].Detail
+	if checks[0].OK != true || checks[1].OK || !strings.Contains(advice, "inet strict") {
+		t.Fatalf("checks: %+v", checks)
+	}
+	_, fix, _ := strings.Cut(advice, ": ")
+	nettest.Rules(t, nil, strings.NewReplacer("nft ", "", "; ", "\n").Replace(fix)+"\n")
+	checkReach(t, ns, Open)
+	if checks := s.d.Probe(); !checks[1].OK {
+		t.Errorf("checks: %+v", checks)
 	}
 	must(t, s.d.Disconnect("box"))
 	must(t, s.d.Close())

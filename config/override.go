@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -209,7 +210,8 @@ func setMounts(p *Profile, values []string) error {
 		if err != nil {
 			return err
 		}
-		m.Source = p.absolute(m.Source)
+		// Completion puts a slash behind a directory.
+		m.Source = filepath.Clean(p.absolute(m.Source))
 		list[i] = m
 	}
 	p.Spec.Mounts = list

@@ -35,7 +35,7 @@ func TestOverride(t *testing.T) {
 			s.Env = map[string]EnvVar{"PATH": {Value: "/bin"}, "A": {Value: "1"}, "B": {Value: "x=y"}, "C": {}, "D": {From: "env"}}
 		}},
 		{"label", []string{"a=1", "b="}, func(s *Spec) { s.Labels = map[string]string{"from": "base", "a": "1", "b": ""} }},
-		{"mount", []string{".:/workspace:cow", "/srv:/srv", "a:b:/c:ro"}, func(s *Spec) {
+		{"mount", []string{".:/workspace:cow", "/srv/:/srv", "a:b/:/c:ro"}, func(s *Spec) {
 			s.Mounts = []Mount{{Source: "/work", Target: "/workspace", Mode: "cow"}, {Source: "/srv", Target: "/srv", Mode: "ro"}, {Source: "/work/a:b", Target: "/c", Mode: "ro"}}
 		}},
 		{"volume", []string{"data:/data", "m:/m:ro"}, func(s *Spec) {

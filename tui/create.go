@@ -196,8 +196,7 @@ func (msg createdMsg) deliver(a *App) tea.Cmd {
 	switch {
 	case msg.err != nil && f != nil && f.broken && errors.Is(msg.err, api.ErrCanceled):
 		a.end(msg.work, msg.err, true)
-		f.busy, f.broken = nil, false
-		a.notice.say(a.now, "create "+msg.work.what+": broken off")
+		f.busy, f.broken, f.err = nil, false, errorLine("broken off: nothing was made")
 		return nil
 	case msg.err != nil:
 		a.end(msg.work, msg.err, open)

@@ -196,6 +196,12 @@ func (f *createForm) enter(attach bool) tea.Cmd {
 		f.eager, f.attach = true, attach
 		return nil
 	}
+	if f.seen != f.rev {
+		// What the last preview found was about what stood there before. The
+		// create itself checks it all again.
+		f.preview.Problems, f.preview.Missing = nil, nil
+		f.judge()
+	}
 	if bad := f.form.FirstBad(); bad != "" {
 		f.form.FocusOn(bad)
 		return nil

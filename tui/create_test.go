@@ -154,6 +154,23 @@ func TestFormSaysWhatIsWrongWhileItIsTyped(t *testing.T) {
 	require.Equal(t, []string{"create  shell"}, m.fake.Calls())
 }
 
+// What a preview found of answers that have changed since then keeps nobody
+// from going on.
+func TestEnterDoesNotWaitForAPreview(t *testing.T) {
+	m := newModel(t, 100, 30)
+	m.key("n")
+	m.run()
+	m.app.form.form.FocusOn(fieldMounts)
+	m.typed("/nowhere:/x")
+	m.run()
+	m.see("there is no directory")
+	m.key("ctrl+u")
+	m.typed("/src/app:/x")
+	m.key("enter")
+	m.run()
+	require.Equal(t, []string{"create  shell"}, m.fake.Calls())
+}
+
 func TestMountsAreCompleted(t *testing.T) {
 	m := newModel(t, 100, 30)
 	m.key("n")

@@ -13,7 +13,7 @@ import (
 func (h *host) terminal(cols, rows int, args ...string) *terminal {
 	h.t.Helper()
 	cmd := h.command(h.t.Context(), args...)
-	tt := tuitest.Start(h.t, tuitest.Config{Cols: cols, Rows: rows, Env: h.env, Dir: filepath.Dir(h.run)}, cmd.Path, cmd.Args[1:]...)
+	tt := tuitest.Start(h.t, tuitest.Config{Cols: cols, Rows: rows, Env: h.env, Dir: filepath.Dir(h.run), Timeout: h.patience}, cmd.Path, cmd.Args[1:]...)
 	return &terminal{Terminal: tt, t: h.t}
 }
 

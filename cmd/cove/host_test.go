@@ -26,8 +26,9 @@ type host struct {
 	bin        string
 	state, run string
 	env        []string
-	net        *os.File // the network namespace that all of it runs in; nil is the test binary's
-	mounts     *os.File // the same for mounts
+	net        *os.File      // the network namespace that all of it runs in; nil is the test binary's
+	mounts     *os.File      // the same for mounts
+	patience   time.Duration // how long a terminal waits; 0 is the usual time
 }
 
 // realHost gives a test a cove of its own. It skips where there is no root or

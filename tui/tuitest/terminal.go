@@ -8,6 +8,7 @@ package tuitest
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +54,9 @@ type Terminal struct {
 	kitty   []int // the stack of keyboard flags of the screen in use
 	kittyBg []int // that of the other screen
 	title   string
+	clip    string // what was put into the clipboard last
 	cursor  bool
+	held    time.Time // since when output is synchronized
 	bytes   int64
 	raw     []byte // the last output, for failures
 	eof     bool
@@ -144,11 +147,21 @@ func endReplies(e *vt.Emulator) {
 	}
 }
 
+// synchronized is the DEC private mode of synchronized output.
+const synchronized = 2026
+
+// heldMost is how long a terminal shows nothing new because of it, at most: a
+// program may forget to end it.
+const heldMost = 150 * time.Millisecond
+
 // watch follows what the emulator does not tell: modes, keyboard flags, title.
 func (tt *Terminal) watch() {
 	e := tt.emu
 	mode := func(m ansi.Mode, on bool) {
 		if d, ok := m.(ansi.DECMode); ok {
+			if d == synchronized && on && !tt.modes[synchronized] {
+				tt.held = time.Now()
+			}
 			tt.modes[int(d)] = on
 		}
 	}
@@ -159,6 +172,26 @@ func (tt *Terminal) watch() {
 		Title:            func(s string) { tt.title = s },
 		// The stacks of keyboard flags are one for each screen.
 		AltScreen: func(bool) { tt.kitty, tt.kittyBg = tt.kittyBg, tt.kitty },
+	})
+	// Synchronized output: what is between is not for looking at.
+	e.RegisterCsiHandler(ansi.Command('?', '$', 'p'), func(p ansi.Params) bool {
+		if n, _, _ := p.Param(0, 0); n != synchronized {
+			return false
+		}
+		state := 2
+		if tt.modes[synchronized] {
+			state = 1
+		}
+		_, _ = fmt.Fprintf(e.InputPipe(), "\x1b[?%d;%d$y", synchronized, state)
+		return true
+	})
+	e.RegisterOscHandler(52, func(data []byte) bool {
+		if _, text, ok := strings.Cut(strings.TrimPrefix(string(data), "52;"), ";"); ok && text != "?" {
+			if b, err := base64.StdEncoding.DecodeString(text); err == nil {
+				tt.clip = string(b)
+			}
+		}
+		return true
 	})
 	e.RegisterCsiHandler(ansi.Command('>', 0, 'u'), func(p ansi.Params) bool {
 		n, _, _ := p.Param(0, 0)
@@ -261,15 +294,21 @@ func (tt *Terminal) Wait(what string, ok func(Screen) bool) Screen {
 	for {
 		tt.mu.Lock()
 		s, changed, eof := tt.capture(), tt.changed, tt.eof
+		whole := !tt.modes[synchronized] || time.Since(tt.held) > heldMost
 		tt.mu.Unlock()
-		if ok(s) {
+		if (whole || eof) && ok(s) {
 			return s
 		}
 		if eof {
 			tt.t.Fatalf("the program ended; waited for %s\n%s", what, tt.dump())
 		}
+		var late <-chan time.Time
+		if !whole {
+			late = time.After(heldMost)
+		}
 		select {
 		case <-changed:
+		case <-late:
 		case <-timer.C:
 			tt.t.Fatalf("waited %s for %s\n%s", tt.timeout, what, tt.dump())
 		}
@@ -307,6 +346,16 @@ func (tt *Terminal) Keyboard() int {
 	defer tt.mu.Unlock()
 	return top(tt.kitty)
 }
+
+// Clipboard is what the program has put into the clipboard last (OSC 52).
+func (tt *Terminal) Clipboard() string {
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
+	return tt.clip
+}
+
+// HangUp closes the terminal, as one does that closes its window.
+func (tt *Terminal) HangUp() { _ = tt.pty.Close() }
 
 // Bytes is how many bytes the program has written so far.
 func (tt *Terminal) Bytes() int64 {

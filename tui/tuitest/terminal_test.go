@@ -7,7 +7,7 @@ import (
 
 func TestTerminal(t *testing.T) {
 	tt := Start(t, Config{Cols: 60, Rows: 10, Env: []string{"GREETING=hello"}}, "/bin/sh", "-c", `
-		printf '\033[?1049h\033[?1003h\033[>5u\033]2;a title\007\033[2;3H\033[1;31m%s\033[m' "$GREETING"
+		printf '\033]52;c;Y29waWVk\007\033[?1049h\033[?1003h\033[>5u\033]2;a title\007\033[2;3H\033[1;31m%s\033[m' "$GREETING"
 		stty -icanon -echo; dd bs=1 count=1 2>/dev/null; stty size
 		trap 'stty size' WINCH; dd bs=1 count=1 2>/dev/null
 		printf '\033[?1003l\033[<u\033[?1049lgone\n'; exit 3`)
@@ -19,6 +19,8 @@ func TestTerminal(t *testing.T) {
 		t.Errorf("hello is at %d,%d", x, y)
 	case s.Style(x, y) != "bold fg=1" && !strings.HasPrefix(s.Style(x, y), "bold fg="):
 		t.Errorf("it looks %q", s.Style(x, y))
+	case tt.Clipboard() != "copied":
+		t.Errorf("the clipboard has %q", tt.Clipboard())
 	case !s.Alt || !tt.Mode(1003) || !tt.Mode(1049) || tt.Keyboard() != 5:
 		t.Errorf("alt %v, modes %v, keyboard %d", s.Alt, tt.Modes(1003, 1049), tt.Keyboard())
 	case !strings.Contains(s.Styles(), "a = bold"):

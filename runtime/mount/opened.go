@@ -32,12 +32,10 @@ func InheritedNamespace(fd int) (*Namespace, error) {
 // Close gives the descriptor back.
 func (n *Namespace) Close() error { return n.file.Close() }
 
-// enter runs f in the namespace, on a thread that serves nothing else and ends
-// with it: a thread that has been elsewhere must not come back.
+// enter runs f in the namespace.
 func (n *Namespace) enter(f func() error) error {
 	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked
+	go onceOnAThread(func() {
 		// A thread that shares its root directory with others cannot move
 		// (setns(2)).
 		err := unix.Unshare(unix.CLONE_FS)
@@ -49,8 +47,28 @@ func (n *Namespace) enter(f func() error) error {
 			return
 		}
 		done <- f()
-	}()
+	})
 	return <-done
+}
+
+// onceOnAThread runs f on a thread that serves nothing else and ends with the
+// calling goroutine, which must end next: a thread that has been elsewhere must
+// not come back. It is not the process's first thread, which cannot end, and
+// whose namespaces are those that /proc/self tells of.
+func onceOnAThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f() // and stay locked
+		return
+	}
+	// While this goroutine has the first thread, the next one gets another.
+	defer runtime.UnlockOSThread()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		onceOnAThread(f)
+	}()
+	<-done
 }
 
 // CloneOpened makes a Tree of the directory that dir is open on, whoever opened

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cove/config"
 	"cove/runtime/cgroup"
 	"cove/runtime/doctor"
@@ -38,6 +40,7 @@ type memory struct {
 	err    error         // what every operation fails with, when set
 	block  chan struct{} // operations wait for it, when set
 	asked  []string      // operations and their arguments
+	dirs   []uint64      // inodes of what came with the last create
 }
 
 func newMemory(t testing.TB) *memory {
@@ -128,6 +131,16 @@ func (m *memory) op(ctx context.Context, c sandbox.Caller, ref, what string, arg
 
 func (m *memory) Create(ctx context.Context, c sandbox.Caller, r sandbox.CreateRequest) (sandbox.Info, error) {
 	name := r.Name
+	m.mu.Lock()
+	m.dirs = nil
+	for _, f := range r.Dirs {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			m.t.Error(err)
+		}
+		m.dirs = append(m.dirs, st.Ino)
+	}
+	m.mu.Unlock()
 	if _, err := m.op(ctx, c, name, "create", r.Spec, r.Secrets, r.ID); err != nil {
 		return sandbox.Info{}, err
 	}

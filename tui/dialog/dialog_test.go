@@ -155,10 +155,20 @@ func TestStackDrawsWithinTheScreen(t *testing.T) {
 		w, h := rapid.IntRange(1, 100).Draw(t, "w"), rapid.IntRange(1, 40).Draw(t, "h")
 		body := rapid.StringMatching(`[a-z日 \n]{0,400}`).Draw(t, "body")
 		var s Stack
-		if rapid.Bool().Draw(t, "confirm") {
+		switch rapid.IntRange(0, 3).Draw(t, "kind") {
+		case 0:
 			s.Open(NewConfirm(text.Clean(body), text.CleanLines(body), "cove rm x", "Delete", func() tea.Cmd { return nil }))
-		} else {
+		case 1:
 			s.Open(NewMessage("m", text.Clean(body), body))
+		case 2:
+			s.Open(NewMenu(text.Clean(body), 1, Entry{Key: "a", Title: text.Clean(body), About: text.Clean(body)}, Entry{Key: "b", Title: "x"}, Entry{Key: "c"}))
+			s.Key(tea.KeyPressMsg{Code: tea.KeyDown})
+		case 3:
+			s.Open(NewPrompt(text.Clean(body), Question{
+				Label: "Name", About: text.CleanLines(body), Value: body,
+				Wrong:   func(string) string { return rapid.SampledFrom([]string{"", body}).Draw(t, "wrong") },
+				Command: func(v string) string { return "cove rename x " + text.Clean(v) },
+			}))
 		}
 		lines := make([]string, h)
 		for i := range lines {
@@ -184,4 +194,72 @@ func TestStack(t *testing.T) {
 	require.Equal(t, "two", s.Top().ID())
 	s.Key(tea.KeyPressMsg{Code: tea.KeyEscape})
 	require.True(t, s.Top() == nil)
+}
+
+func TestMenu(t *testing.T) {
+	var got string
+	pick := func(s string) func() tea.Cmd { return func() tea.Cmd { got = s; return nil } }
+	menu := func() *Menu {
+		return NewMenu("m", 1, Entry{Key: "a", Title: "one", Run: pick("one")}, Entry{Key: "j", Title: "two", Run: pick("two")}, Entry{Key: "c", Title: "three", Run: pick("three")})
+	}
+	press := func(m *Menu, keys ...tea.KeyPressMsg) (done bool) {
+		for _, k := range keys {
+			done, _ = m.Key(k)
+		}
+		return done
+	}
+	letter := func(r rune) tea.KeyPressMsg { return tea.KeyPressMsg{Code: r, Text: string(r)} }
+	require.True(t, press(menu(), letter('c')))
+	require.Equal(t, "three", got)
+	require.True(t, press(menu(), letter('j')), "its own letter, and not a movement")
+	require.Equal(t, "two", got)
+	require.True(t, press(menu(), letter('k'), tea.KeyPressMsg{Code: tea.KeyEnter}))
+	require.Equal(t, "one", got)
+	require.True(t, press(menu(), tea.KeyPressMsg{Code: tea.KeyDown}, tea.KeyPressMsg{Code: tea.KeyDown}, tea.KeyPressMsg{Code: tea.KeyEnter}))
+	require.Equal(t, "three", got)
+	got = ""
+	require.False(t, press(menu(), letter('x')))
+	require.True(t, press(menu(), tea.KeyPressMsg{Code: tea.KeyEscape}))
+	require.Equal(t, "", got)
+	m := menu()
+	th := theme.New(theme.Options{})
+	require.Len(t, m.Draw(&th, 40, 2).Lines, 2)
+	m.Scroll(1)
+	require.Contains(t, m.Draw(&th, 40, 2).Lines[1], "three") // what is chosen is in view
+	done, _ := m.Click(3, 0)
+	require.True(t, done)
+	require.Equal(t, "two", got)
+	done, _ = m.Click(3, 9)
+	require.False(t, done)
+}
+
+func TestPrompt(t *testing.T) {
+	var got string
+	p := NewPrompt("Rename", Question{
+		Label: "Name", Value: "old", About: "about",
+		Wrong: func(s string) string {
+			if s == "" {
+				return "a name is needed"
+			}
+			return ""
+		},
+		Command: func(s string) string { return "cove rename old " + s },
+		Run:     func(s string) tea.Cmd { got = s; return nil },
+	})
+	th := theme.New(theme.Options{NoColor: true})
+	see := func(part string) {
+		t.Helper()
+		require.Contains(t, ansi.Strip(strings.Join(p.Draw(&th, 60, 20).Lines, "\n")), part)
+	}
+	see("$ cove rename old old")
+	p.Key(tea.KeyPressMsg{Code: 'u', Mod: tea.ModCtrl})
+	see("a name is needed")
+	done, _ := p.Key(tea.KeyPressMsg{Code: tea.KeyEnter})
+	require.False(t, done, "a wrong one is not taken")
+	p.Paste("new\r\n")
+	see("$ cove rename old new")
+	require.Equal(t, 9, p.Draw(&th, 60, 20).Cursor.X)
+	done, _ = p.Key(tea.KeyPressMsg{Code: tea.KeyEnter})
+	require.True(t, done)
+	require.Equal(t, "new", got)
 }

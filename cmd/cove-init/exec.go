@@ -50,19 +50,24 @@ func (s *server) run(p *program, files [3]uintptr, timeout time.Duration) (proce
 	return k, nil
 }
 
-// exec carries out an Exec or a Files request.
+// exec carries out an Exec, a Code or a Files request.
 func (s *server) exec(p *peer, conf *settings, req *guest.Request) {
 	var prog *program
 	var err *startError
-	if req.Kind == guest.Files {
+	remove := func() {}
+	switch req.Kind {
+	case guest.Files:
 		prog, err = newFiles(conf, req)
-	} else {
+	case guest.Code:
+		prog, remove, err = s.newCode(conf, req)
+	default:
 		prog, err = newProgram(conf, req, req.TTY)
 	}
 	if err != nil {
 		p.fail(err)
 		return
 	}
+	defer remove()
 	if req.TTY {
 		s.execTTY(p, prog, req)
 		return

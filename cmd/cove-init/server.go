@@ -147,7 +147,7 @@ func (s *server) serve(f *os.File) {
 	}
 	_ = f.SetDeadline(time.Time{})
 	switch {
-	case req.Kind == guest.Exec || req.Kind == guest.Files || req.Kind == guest.Attach:
+	case req.Kind == guest.Exec || req.Kind == guest.Code || req.Kind == guest.Files || req.Kind == guest.Attach:
 		if conf == nil {
 			p.fail(&startError{guest.CodeNotExecutable, "the sandbox is not configured yet"})
 			return

@@ -129,11 +129,20 @@ func parseEnv(vars []string) (map[string]string, error) {
 // exec runs a program and returns nil when it succeeded, else an exitError with
 // its status, after the line that says why where the status alone does not.
 func (a *app) exec(ctx context.Context, client *api.Client, name string, req api.ExecRequest, run *forwarder) error {
+	return a.runStream(ctx, client, name, req, run, func(ctx context.Context) (*api.Stream, error) {
+		return client.Exec(ctx, name, req)
+	})
+}
+
+// runStream is exec of what open begins.
+func (a *app) runStream(
+	ctx context.Context, client *api.Client, name string, req api.ExecRequest, run *forwarder, open func(context.Context) (*api.Stream, error),
+) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// Until there is a program to pass it on to, a signal ends the attempt.
 	run.target(func(number int) { cancel(&exitError{status: 128 + number}) })
-	conn, err := client.Exec(ctx, name, req)
+	conn, err := open(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)

@@ -122,8 +122,8 @@ func (c *Client) connect(ctx context.Context, r Request) (*conn, error) {
 
 func (c *Client) attempt(ctx context.Context, r Request, version int) (_ *conn, err error) {
 	r.Version = version
-	if r.Kind == Files && version < 2 {
-		return nil, fmt.Errorf("%w: it was started by a cove that could not copy files; restart it", ErrVersion)
+	if (r.Kind == Files || r.Kind == Code) && version < 2 {
+		return nil, fmt.Errorf("%w: it was started by an older cove, which could not do this; restart it", ErrVersion)
 	}
 	if err := r.Validate(); err != nil {
 		return nil, err

@@ -31,7 +31,8 @@ const (
 	MaxRequest  = frame.MaxPayload // bytes of JSON: one frame
 	MaxSessions = 64
 	MaxName     = 64
-	MaxCols     = 4096 // and rows
+	MaxSource   = 512 << 10 // bytes
+	MaxCols     = 4096      // and rows
 )
 
 // DefaultSession is the session that an Attach without a name joins or makes.
@@ -74,6 +75,9 @@ const (
 	// hold the stream. With Timeout, all that it started is killed when the
 	// time is up: Exit with ReasonTimeout and CodeTimeout.
 	Exec Kind = "exec"
+	// Code is an Exec of a source that is written to a file of the user's own
+	// for as long as it runs: Argv are the arguments behind it. Since version 2.
+	Code Kind = "code"
 	// Files copies files by way of a program that PID 1 has for it, as User;
 	// the stream is that of an Exec whose standard input or output is a tar.
 	// What it has to say at its end is a files.Summary, JSON in one line on
@@ -92,6 +96,23 @@ const (
 	// exits with status 0.
 	Shutdown Kind = "shutdown"
 )
+
+// CodeRequest is the part of a Code request that says what is run.
+type CodeRequest struct {
+	// Name is the file's, of one element; Source what is in it.
+	Name   string `json:"name"`
+	Source []byte `json:"source"`
+	// Ways are tried in order; Missing is said where no way's program is there.
+	Ways    []Way  `json:"ways"`
+	Missing string `json:"missing"`
+}
+
+// Way is one way to run a source: Argv, then its path, then its arguments. It can
+// be gone where the program Needs is found on the PATH.
+type Way struct {
+	Needs string   `json:"needs"`
+	Argv  []string `json:"argv"`
+}
 
 // FilesOp is what is done with files.
 type FilesOp string
@@ -138,6 +159,7 @@ type Request struct {
 	// have made anything of them, and its owner still has to get in.
 	Lenient bool `json:"lenient,omitempty"`
 
+	Code *CodeRequest `json:"code,omitempty"` // Code
 	// Files; Stdin goes with Put and Extract
 	Files *FilesRequest `json:"files,omitempty"`
 

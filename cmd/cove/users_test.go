@@ -91,7 +91,7 @@ func TestUsers(t *testing.T) {
 
 // What package managers do in a sandbox stays in it.
 func TestPackages(t *testing.T) {
-	need(t, "/usr/bin/dpkg-deb", "/usr/bin/apt-get", "/usr/bin/sudo", "/usr/sbin/adduser")
+	need(t, "/usr/bin/dpkg-deb", "/usr/bin/apt-get", "/usr/bin/sudo", "/usr/sbin/adduser", "/usr/bin/python3")
 	h := realHost(t)
 	h.must("create", "-p", "shell", "-n", "p")
 	got := h.sh("p", `set -e
@@ -112,6 +112,23 @@ covetest
 sudo -n apt-get -qq check && echo consistent`)
 	if want := "covetest runs\ncoved\nremoved\ncovetest runs\nconsistent"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	// From a repository over HTTP, which apt fetches as its own user.
+	got = h.sh("p", `set -e
+sudo -n apt-get -qq -y purge covetest >/dev/null
+mkdir /tmp/repo && mv /tmp/covetest.deb /tmp/repo/ && cd /tmp/repo
+{ dpkg-deb -f covetest.deb; echo "Filename: ./covetest.deb"; echo "Size: $(stat -c %s covetest.deb)"; echo "SHA256: $(sha256sum covetest.deb | cut -d' ' -f1)"; } >Packages
+python3 -m http.server --bind 127.0.0.1 8000 >/tmp/served 2>&1 & server=$!
+for i in $(seq 100); do python3 -c 'import socket; socket.create_connection(("127.0.0.1", 8000))' 2>/dev/null && break; done
+echo 'deb [trusted=yes] http://127.0.0.1:8000 ./' >/tmp/list
+only='-o Dir::Etc::SourceList=/tmp/list -o Dir::Etc::SourceParts=/dev/null'
+sudo -n apt-get -qq $only update
+sudo -n apt-get -qq -y $only install covetest >/dev/null 2>&1
+kill $server
+covetest
+grep -c 'GET /./covetest.deb.* 200' /tmp/served`, "-e", "PATH=/usr/bin:/usr/sbin:/bin:/sbin")
+	if want := "covetest runs\n1"; got != want {
+		t.Errorf("over HTTP: got %q, want %q", got, want)
 	}
 	h.must("restart", "p")
 	if got := h.sh("p", "covetest; dpkg-query -W covetest"); got != "covetest runs\ncovetest\t1" {

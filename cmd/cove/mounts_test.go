@@ -319,6 +319,109 @@ func TestMountsOfRoot(t *testing.T) {
 	}
 }
 
+// A clone whose own profile asks for the user's keys gets them when the user
+// has said so, and no sooner, whatever it does with links.
+func TestCloneAsksForKeys(t *testing.T) {
+	h := realHost(t)
+	base := h.tree(1001, ".ssh/", ".ssh/id", "clone/", "clone/src/")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(base+"/clone/cove.toml", []byte("extends = \"base\"\nnetwork.block_all = true\n"+text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cove := func(args ...string) (string, error) {
+		return asUID(0, h.env, "/bin/sh", append([]string{"-c", `cd "$1" && shift && exec cove "$@"`, "sh", base + "/clone"}, args...)...)
+	}
+	write("[[mounts]]\nsource = \"~/.ssh\"\ntarget = \"/keys\"\n")
+	for _, args := range [][]string{{"run", "--rm", "--", "cat", "/keys/id"}, {"run", "--rm", "-p", "./cove.toml", "--", "cat", "/keys/id"}, {"create"}} {
+		if out, err := cove(args...); err == nil || strings.Count(out, "\n") != 1 || !strings.Contains(out, "mounts[0].source") || !strings.Contains(out, "cove trust cove.toml") {
+			t.Errorf("%q: %q, %v", args, out, err)
+		}
+	}
+	if out, err := cove("trust", "--yes"); err != nil {
+		t.Fatal(out)
+	}
+	if out, err := cove("run", "--rm", "--", "cat", "/keys/id"); err != nil || out != ".ssh/id" {
+		t.Errorf("trusted: %q, %v", out, err)
+	}
+	// Of the project itself no trust is needed, and a link does not make more
+	// of it.
+	write("[[mounts]]\nsource = \"src\"\ntarget = \"/keys\"\n")
+	if out, err := cove("run", "--rm", "-p", "./cove.toml", "--", "ls", "/keys"); err != nil || out != "" {
+		t.Errorf("its own directory: %q, %v", out, err)
+	}
+	if out, err := cove("trust", "--yes"); err != nil {
+		t.Fatal(out)
+	}
+	if err := os.Rename(base+"/clone/src", base+"/clone/was"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../.ssh", base+"/clone/src"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := cove("run", "--rm", "--", "cat", "/keys/id"); err == nil || !strings.Contains(out, "leads out of the project") {
+		t.Errorf("a link in place of it: %q, %v", out, err)
+	}
+	if n := len(h.list()); n != 0 {
+		t.Errorf("%d sandboxes are left", n)
+	}
+}
+
+// What a sandbox makes as the host's root makes nobody root there.
+func TestNoSetuidAsRoot(t *testing.T) {
+	h := realHost(t)
+	base := h.tree(0, "roots/")
+	const try = `
+import os, subprocess, sys
+os.chdir("/workspace")
+def tried(what, f):
+    try:
+        f()
+        print("DONE", what)
+    except OSError as e:
+        print(what, e.strerror)
+open("f", "w").close()
+tried("chmod", lambda: os.chmod("f", 0o4755))
+tried("setgid", lambda: os.chmod("f", 0o2755))
+fd = os.open("f", os.O_RDWR)
+tried("fchmod", lambda: os.fchmod(fd, 0o6755))
+tried("open", lambda: os.open("g", os.O_CREAT | os.O_WRONLY, 0o4755))
+tried("tmpfile", lambda: os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o4755))
+tried("mknod", lambda: os.mknod("h", 0o104755))
+os.chmod("f", 0o755); os.chmod("f", 0o1755)
+print(open("f").read(), subprocess.run(["/usr/bin/cp", "f", "copy"]).returncode)
+`
+	for _, user := range []string{"dev", "root"} {
+		profile := filepath.Join(base, "config", "cove", "profiles", user+".toml")
+		if err := os.MkdirAll(filepath.Dir(profile), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(profile, []byte("extends = \"base\"\nnetwork.block_all = true\nuser = \""+user+"\"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, stderr, code := h.cove("run", "--rm", "-p", user, "--mount", "roots:/workspace:rw-as-root", "--", "python3", "-c", try)
+		if code != 0 || strings.Contains(out, "DONE") || strings.Count(out, "not permitted") != 6 || !strings.HasSuffix(out, " 0\n") {
+			t.Errorf("as %s: status %d\n%s%s", user, code, out, stderr)
+		}
+		for _, name := range []string{"f", "g", "h", "copy"} {
+			if got := owner(t, base+"/roots/"+name); strings.HasSuffix(got, " 4755") || strings.HasSuffix(got, " 2755") || strings.HasSuffix(got, " 6755") {
+				t.Errorf("as %s: %s is %s", user, name, got)
+			}
+		}
+		if err := os.RemoveAll(base + "/roots/f"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// File capabilities, where the host has setcap(8): the sandbox's root lacks
+	// the right to set them.
+	out, stderr, _ := h.cove("run", "--rm", "-p", "root", "--mount", "roots:/workspace:rw-as-root", "--", "python3", "-c",
+		"import os; open('/workspace/c','w').close()\ntry:\n os.setxattr('/workspace/c', 'security.capability', bytes.fromhex('0100000280000000000000000000000000000000')); print('DONE')\nexcept OSError as e: print(e.strerror)")
+	if !strings.Contains(out, "not permitted") {
+		t.Errorf("capabilities: %s%s", out, stderr)
+	}
+}
+
 // What a sandbox left in the place of a mount point leads the next start
 // nowhere.
 func TestMountPointsAreHostile(t *testing.T) {

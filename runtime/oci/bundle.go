@@ -55,6 +55,9 @@ func Bundle(in Input) (*specs.Spec, error) {
 		return nil, err
 	}
 	caps := capabilities()
+	if writesAsRoot(in.Spec) {
+		caps = slices.DeleteFunc(caps, func(c string) bool { return c == "CAP_SETFCAP" })
+	}
 	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: in.UIDBase, Size: UIDRange}}
 	spec := &specs.Spec{
 		Version:  version,
@@ -112,6 +115,9 @@ func Bundle(in Input) (*specs.Spec, error) {
 	}
 	if spec.Linux.Seccomp, err = syscallFilter(spec); err != nil {
 		return nil, err
+	}
+	if writesAsRoot(in.Spec) {
+		forbidSetuid(spec.Linux.Seccomp)
 	}
 	return spec, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -206,6 +207,47 @@ func TestSyscalls(t *testing.T) {
 	} {
 		if allowed[n] {
 			t.Errorf("%s is allowed without conditions", n)
+		}
+	}
+}
+
+// Where files of the sandbox's are root's on the host, none may be setuid or
+// have capabilities there.
+func TestWritesAsRoot(t *testing.T) {
+	in := plain()
+	in.Spec.Mounts = []config.Mount{{Source: "/a", Target: "/a", Mode: config.MountRW}, {Source: "/b", Target: "/b", Mode: config.MountRWAsRoot}}
+	spec, err := Bundle(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range [][]string{spec.Process.Capabilities.Bounding, spec.Process.Capabilities.Effective, spec.Process.Capabilities.Permitted} {
+		if slices.Contains(set, "CAP_SETFCAP") {
+			t.Errorf("it may set capabilities: %v", set)
+		}
+	}
+	judged := map[string]int{}
+	for _, s := range spec.Linux.Seccomp.Syscalls {
+		for _, name := range s.Names {
+			switch name {
+			case "chmod", "fchmod", "fchmodat", "fchmodat2", "creat", "mknod", "mknodat", "open", "openat", "openat2":
+				judged[name]++
+				if s.Action == specs.ActAllow && len(s.Args) != 1 {
+					t.Errorf("%s is allowed with %v", name, s.Args)
+				}
+			}
+		}
+	}
+	want := map[string]int{"chmod": 1, "fchmod": 1, "fchmodat": 1, "fchmodat2": 1, "creat": 1, "mknod": 1, "mknodat": 1, "open": 2, "openat": 2, "openat2": 1}
+	if !maps.Equal(judged, want) {
+		t.Errorf("rules %v, want %v", judged, want)
+	}
+	again, err := Bundle(plain())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range again.Linux.Seccomp.Syscalls {
+		if slices.Contains(s.Names, "chmod") && len(s.Args) > 0 {
+			t.Error("other sandboxes are judged too")
 		}
 	}
 }

@@ -69,8 +69,8 @@ func attach(top *os.File, src source, maps *ownerMaps, nested bool) error {
 	if err := src.tree.Shift(m); err != nil {
 		if errors.Is(err, mount.ErrNoIDMap) {
 			return &Error{
-				Message: "it cannot be mounted into a sandbox", Unsupported: true, Err: err,
-				Hint: "copy it to a file system that can, such as ext4, xfs or btrfs",
+				Message: "it cannot be given to a sandbox", Unsupported: true, Err: err,
+				Hint: "work on a copy of it on a file system that can, such as ext4, xfs, btrfs or tmpfs",
 			}
 		}
 		return err

@@ -44,7 +44,7 @@ const (
 )
 
 // house is a directory that all may pass, and a Host with the test's users.
-func house(t *testing.T) (string, *Host) {
+func house(t testing.TB) (string, *Host) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: owners and mounts are real")
@@ -58,14 +58,14 @@ func house(t *testing.T) (string, *Host) {
 	return dir, New(Options{PasswdFile: dir + "/passwd", GroupFile: dir + "/group"})
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func makeDir(t *testing.T, path string, uid, gid int, mode uint32) string {
+func makeDir(t testing.TB, path string, uid, gid int, mode uint32) string {
 	t.Helper()
 	must(t, os.Mkdir(path, 0o755))
 	must(t, os.Chown(path, uid, gid))
@@ -73,7 +73,7 @@ func makeDir(t *testing.T, path string, uid, gid int, mode uint32) string {
 	return path
 }
 
-func openDir(t *testing.T, path string, flags int) *os.File {
+func openDir(t testing.TB, path string, flags int) *os.File {
 	t.Helper()
 	f, err := os.OpenFile(path, flags, 0)
 	must(t, err)

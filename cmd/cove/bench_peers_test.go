@@ -24,9 +24,8 @@ import (
 // with the very bundle that cove makes, the others with the same root and the
 // nearest that they have.
 type peers struct {
-	runc    *baseline
-	others  []peer
-	unmount func()
+	runc   *baseline
+	others []peer
 }
 
 // peer is a program that runs true in a sandbox.

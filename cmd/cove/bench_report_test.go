@@ -241,6 +241,23 @@ func cpuOf(b *testing.B, pid int) time.Duration {
 	return sum
 }
 
+// childrenOf is the processor time of a process's children that have ended, and
+// of theirs (proc_pid_stat(5): cutime and cstime, ticks of a hundredth of a second).
+func childrenOf(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	// Behind the name, which may hold anything: the state is the third field.
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	var user, system int64
+	if _, err := fmt.Sscan(fields[16-3]+" "+fields[17-3], &user, &system); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
 // kib reads a value in kB of one of /proc's files.
 func kib(b *testing.B, path, key string) float64 {
 	b.Helper()

@@ -7,12 +7,14 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // v1Files are what a group of the machine that this was made on has (Linux
@@ -308,6 +310,49 @@ func FuzzFigures(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestMetersAreCheap holds a sample of 200 groups a second to 2% of a core. The
+// thread's own time counts, so that a loaded machine does not.
+func TestMetersAreCheap(t *testing.T) {
+	tree := realTree(t, nil)
+	var ids []string
+	for range 200 {
+		ids = append(ids, randomHex(t, 12))
+		mkdir(t, tree, tree.dirs(ids[len(ids)-1])...)
+	}
+	meters := tree.Meters()
+	t.Cleanup(func() { meters.Keep(func(string) bool { return false }) })
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	sample := func() {
+		for _, id := range ids {
+			if _, err := meters.Usage(id); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sample() // which opens the files
+	const samples = 20
+	begin := threadTime(t)
+	for range samples {
+		sample()
+	}
+	each := (threadTime(t) - begin) / samples
+	t.Logf("a sample of %d groups takes %v", len(ids), each)
+	if most := 20 * time.Millisecond; each > most {
+		t.Errorf("more than %v", most)
+	}
+}
+
+// threadTime is the processor time of this thread.
+func threadTime(t *testing.T) time.Duration {
+	t.Helper()
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(ts.Nano())
 }
 
 // BenchmarkUsage is one sample of 200 groups of this machine's.

@@ -76,10 +76,25 @@ func TestSetupInterrupted(t *testing.T) {
 	if err := tt.Exit(); err == nil || err.Error() != "exit status 130" {
 		t.Errorf("create ended with %v", err)
 	}
-	if n := len(h.list()); n != 0 {
-		t.Errorf("%d sandboxes are left", n)
+	nothingLeft := func(behind string) {
+		t.Helper()
+		settle(h)
+		if n := len(h.list()); n != 0 {
+			t.Errorf("%s leaves %d sandboxes", behind, n)
+		}
+		if out, _, code := h.cove("doctor", "--leaks"); code != 0 {
+			t.Errorf("%s leaves %s", behind, out)
+		}
 	}
-	if out, _, code := h.cove("doctor", "--leaks"); code != 0 {
-		t.Errorf("left: %s", out)
+	nothingLeft("an interrupt")
+
+	// Nor when it is the daemon that ends.
+	tt = h.terminal(100, 24, "create", "-p", p)
+	tt.See("cove: setup 1/1: sleep 1000")
+	h.kill()
+	if err := tt.Exit(); err == nil {
+		t.Error("create succeeds although its daemon has ended")
 	}
+	h.must("daemon", "start")
+	nothingLeft("the daemon's end")
 }

@@ -260,3 +260,90 @@ func alive(c net.Conn) bool {
 	_, err := io.ReadFull(c, make([]byte, 1))
 	return err == nil
 }
+
+// flood sends to every address it is given, by all that a program may send,
+// until it is killed.
+const flood = `import socket, sys
+addrs = sys.argv[1:]
+print("begun", flush=True)
+while True:
+    for a in addrs:
+        family = socket.AF_INET6 if ":" in a else socket.AF_INET
+        for kind, port in ((socket.SOCK_DGRAM, 9), (socket.SOCK_DGRAM, 5353), (socket.SOCK_STREAM, 80), (socket.SOCK_STREAM, 22)):
+            s = socket.socket(family, kind)
+            s.setblocking(False)
+            try:
+                if kind == socket.SOCK_DGRAM:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                    for _ in range(20):
+                        s.sendto(b"x" * 100, (a, port))
+                else:
+                    s.connect((a, port))
+            except OSError:
+                pass
+            s.close()
+`
+
+// TestFlood counts, outside, what comes of a program that from its first
+// instruction sends to all that is forbidden, while daemon and rules come and go.
+func TestFlood(t *testing.T) {
+	h, w := worldHost(t)
+	w.Watch()
+	h.must("create", "-p", "shell", "-n", "other")
+	other := h.netOf("other")
+	w.WatchSandbox(other)
+	var addrs []string
+	for a, want := range nettest.Reachable(true, false) {
+		if want == nettest.Refused {
+			addrs = append(addrs, a)
+		}
+	}
+	addrs = append(addrs, "198.18.0.1", "198.18.0.2", "192.168.77.255", "203.0.113.255", "203.0.113.1")
+	before := w.Delivered()
+
+	cmd := h.command(t.Context(), append([]string{"run", "-p", "shell", "-n", "flood", "--", "python3", "-c", flood}, addrs...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var word string
+	if _, err := fmt.Fscan(out, &word); err != nil || word != "begun" {
+		t.Fatalf("the flood says %q, %v", word, err)
+	}
+	// Its terminal goes with the daemon; a copy stays.
+	h.must("exec", "flood", "--", "sh", "-c", "setsid python3 -c '"+strings.ReplaceAll(flood, "'", `'\''`)+"' "+strings.Join(addrs, " ")+" >/dev/null 2>&1 </dev/null &")
+	ns := h.netOf("flood")
+	for i := range 3 {
+		h.kill()
+		nettest.Run(t, h.net, "nft flush ruleset")
+		h.must("daemon", "start")
+		nettest.Run(t, h.net, "nft flush ruleset")
+		h.must("network", "flood", "--block-all")
+		h.must("network", "flood", "--open")
+		if got := nettest.Reach(t, ns, nettest.WebV4, 80); got != "internet" {
+			t.Errorf("round %d: the internet: %s", i, got)
+		}
+	}
+	sent := nettest.Run(t, ns, "cat /proc/self/net/snmp")
+	if got := w.Counted(w.LAN, w.Internet, other); got != "" {
+		t.Errorf("forbidden packets came through:\n%s", got)
+	}
+	if after := w.Delivered(); after != before {
+		t.Errorf("the host's own sockets were sent something: before %s, after %s", before, after)
+	}
+	var tried int
+	for line := range strings.Lines(sent) {
+		if f := strings.Fields(line); len(f) > 4 && f[0] == "Udp:" {
+			_, _ = fmt.Sscan(f[4], &tried)
+		}
+	}
+	if tried < 1000 {
+		t.Errorf("the flood sent %d datagrams only", tried)
+	}
+	t.Logf("%d datagrams were sent", tried)
+	h.must("stop", "--force", "flood")
+	_ = cmd.Wait()
+}

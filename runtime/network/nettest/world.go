@@ -363,3 +363,24 @@ func (w *World) Counted(places ...*os.File) string {
 	}
 	return strings.Join(found, "\n")
 }
+
+// Delivered is what the kernel has counted at the host's own sockets, from
+// outside its loopback or for no socket at all: segments of TCP that begin
+// connections, and datagrams. No rule changes it.
+func (w *World) Delivered() string {
+	w.t.Helper()
+	var found []string
+	for _, file := range []string{"snmp", "snmp6"} {
+		out := Run(w.t, w.Host, "cat /proc/self/net/"+file)
+		for line := range strings.Lines(out) {
+			f := strings.Fields(line)
+			switch {
+			case f[0] == "Tcp:" || f[0] == "Udp:":
+				found = append(found, strings.Join(f, " "))
+			case f[0] == "Udp6InDatagrams" || f[0] == "Udp6NoPorts":
+				found = append(found, strings.Join(f, " "))
+			}
+		}
+	}
+	return strings.Join(found, "\n")
+}

@@ -31,23 +31,24 @@ func TestAlteredRules(t *testing.T) {
 	s := newSide(t, "a00004")
 	ns, _ := s.box("box", Open)
 	for _, c := range []struct {
-		what, nft string
-		gate      bool
+		what, command string
+		gate          bool
 	}{
-		{"all rules of the host are flushed", "flush ruleset", false},
-		{"the host's table is deleted", "delete table inet cove_a00004", false},
-		{"the door is deleted", "delete table netdev cove_a00004", false},
-		{"the host's chains are emptied", "flush table inet cove_a00004", false},
-		{"the translation is emptied", "flush chain inet cove_a00004 nat", false},
-		{"the gate's rules are flushed", "flush ruleset", true},
-		{"the gate forgets whom it lets out", "flush map inet cove_a00004 egress", true},
-		{"the gate's translation is emptied", "flush chain inet cove_a00004 nat", true},
+		{"the uplink is deleted", "ip link del cva00004-0", false},
+		{"all rules of the host are flushed", "nft flush ruleset", false},
+		{"the host's table is deleted", "nft delete table inet cove_a00004", false},
+		{"the door is deleted", "nft delete table netdev cove_a00004", false},
+		{"the host's chains are emptied", "nft flush table inet cove_a00004", false},
+		{"the translation is emptied", "nft flush chain inet cove_a00004 nat", false},
+		{"the gate's rules are flushed", "nft flush ruleset", true},
+		{"the gate forgets whom it lets out", "nft flush map inet cove_a00004 egress", true},
+		{"the gate's translation is emptied", "nft flush chain inet cove_a00004 nat", true},
 	} {
 		where := (*os.File)(nil)
 		if c.gate {
 			where = s.d.gate.ns
 		}
-		nettest.Run(t, where, "nft "+c.nft)
+		nettest.Run(t, where, c.command)
 		until(t, c.what+": the internet comes back", func() bool {
 			return nettest.Reach(t, ns, nettest.WebV4, 80) == "internet"
 		})

@@ -157,12 +157,14 @@ func (d *Driver) Adopt(ctx context.Context, running map[string]Running) error {
 			orphans = append(orphans, l)
 			continue
 		}
+		d.numbers[l.number] = true
 		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", r.Pid))
 		if err != nil {
-			return fmt.Errorf("open the network namespace of %s: %w", l.sandbox, err)
+			d.log.Error("a sandbox that ran is gone", "sandbox", l.sandbox, "error", err)
+			orphans = append(orphans, l)
+			continue
 		}
 		l.policy = r.Policy
-		d.numbers[l.number] = true
 		d.links[l.sandbox] = &connected{l, ns}
 	}
 	// With the rules of those only, in place of the ones before.
@@ -222,17 +224,29 @@ func (d *Driver) Connect(ctx context.Context, sandbox string, ns *os.File, p Pol
 // ready opens the gate and joins it to the host.
 func (d *Driver) ready(ctx context.Context) error {
 	if d.gate == nil {
-		if err := d.openGate(ctx); err != nil {
-			return err
+		err := d.openGate(ctx)
+		if err == nil {
+			err = d.installGate()
 		}
-		if err := d.installGate(); err != nil {
-			return err
+		if err != nil {
+			return errors.Join(err, d.abandonGate())
 		}
 	}
 	if d.uplink == nil {
 		return d.join(ctx)
 	}
 	return nil
+}
+
+// abandonGate ends a gate that could not be made ready: without its rules
+// nothing may go through it.
+func (d *Driver) abandonGate() error {
+	if d.gate == nil {
+		return nil
+	}
+	err := d.gate.end(d.o.RunDir)
+	d.letGo()
+	return err
 }
 
 // connect makes a link, with its rules in force before it is up.

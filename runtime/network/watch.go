@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,6 +94,15 @@ func (d *Driver) mend(ctx context.Context, what int) (err error) {
 	if what&gateEnded != 0 {
 		d.log.Error("the holder of the gate has ended, and every sandbox's network with it; making it anew")
 		return d.rebuild(ctx)
+	}
+	if d.uplink != nil {
+		if _, err := d.rt.LinkByName(d.uplink.name); errors.As(err, &netlink.LinkNotFoundError{}) {
+			d.log.Warn("the uplink was deleted; making it anew")
+			d.uplink = nil
+			if err := d.join(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	if what&(changedAddresses|changedNames) != 0 {
 		before := d.around.resolver

@@ -133,7 +133,12 @@ func (m *Manager) prepare(o *operation, rec record, run running, ns network.Name
 		return m.mountRoot(o.ctx, rec, run.UIDBase, set)
 	})
 	// Its rules are in force before anything runs inside.
-	g.Go(func() error { return m.opt.Network.Connect(o.ctx, id, ns.Net, network.PolicyOf(rec.Spec.Network)) })
+	g.Go(func() error {
+		if err := m.opt.Network.Connect(o.ctx, id, ns.Net, network.PolicyOf(rec.Spec.Network)); err != nil {
+			return fmt.Errorf("connect the network (cove doctor tries what it needs; --block-all does without): %w", err)
+		}
+		return nil
+	})
 	g.Go(func() (err error) {
 		if err := m.opt.Cgroups.Make(id); err != nil {
 			return err

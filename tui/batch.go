@@ -11,6 +11,7 @@ import (
 	"cove/runtime/api"
 	"cove/tui/action"
 	"cove/tui/dialog"
+	"cove/tui/text"
 )
 
 // batch is one operation on many sandboxes: asked about once, and summed up
@@ -21,6 +22,10 @@ type batch struct {
 	done   []string
 	failed []string // NAME: why
 }
+
+// commandMost is how much of a command line is in a question; all of it is in
+// the activity afterwards.
+const commandMost = 300
 
 // atOnce is how many operations of batches are sent at a time.
 const atOnce = 8
@@ -57,7 +62,7 @@ func (a *App) askMany(boxes []*api.Sandbox, op operation) {
 	verb := strings.ToUpper(op.verb[:1]) + op.verb[1:]
 	title := fmt.Sprintf("%s %d %s?", verb, len(can), noun)
 	command := cliName(op.verb) + " " + action.Quote(names...)
-	a.dialogs.Open(dialog.NewConfirm(title, body, command, verb, func() tea.Cmd { return a.runMany(can, command, op) }))
+	a.dialogs.Open(dialog.NewConfirm(title, body, text.Cut(command, commandMost, a.theme.Glyphs.Ellipsis), verb, func() tea.Cmd { return a.runMany(can, command, op) }))
 }
 
 // some is a list of words that stays readable however long it is.

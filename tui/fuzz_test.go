@@ -46,8 +46,6 @@ func (m *model) step(r *rand.Rand) {
 	switch r.IntN(17) {
 	case 15:
 		m.run()
-	default:
-		m.key(keys[r.IntN(len(keys))])
 	case 1:
 		m.send(tea.WindowSizeMsg{Width: r.IntN(320), Height: r.IntN(110)})
 	case 2:
@@ -116,6 +114,8 @@ func (m *model) step(r *rand.Rand) {
 			return
 		}
 		m.send(profilesMsg{form: m.app.form, profiles: ps, err: err})
+	default:
+		m.key(keys[r.IntN(len(keys))])
 	}
 }
 

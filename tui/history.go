@@ -65,12 +65,12 @@ func (h *history) entries() []entry {
 	return out
 }
 
-// of returns what is kept of one sandbox, the latest first.
-func (h *history) of(id string) []entry {
+// of returns what is kept of one sandbox, the latest first and no more than most.
+func (h *history) of(id string, most int) []entry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out []entry
-	for i := h.n; i > h.n-len(h.ring); i-- {
+	for i := h.n; i > h.n-len(h.ring) && len(out) < most; i-- {
 		if e := &h.ring[(i-1)%historyMost]; e.id == id {
 			out = append(out, *e)
 		}

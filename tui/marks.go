@@ -116,7 +116,7 @@ func (a *App) markedWords() string {
 		return ""
 	}
 	hidden := n
-	for _, id := range a.list.IDs() {
+	for id := range a.list.All() {
 		if a.marks.has(id) {
 			hidden--
 		}

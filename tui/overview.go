@@ -305,10 +305,14 @@ func (a *App) specPage(p *page) {
 	}
 }
 
+// activityMost is how many things that happened are in the pane; the activity
+// of everything has them all.
+const activityMost = 100
+
 // activityPage is what happened to the sandbox since the interface was opened,
 // the latest first.
 func (a *App) activityPage(p *page, id string) {
-	for _, e := range a.history.of(id) {
+	for _, e := range a.history.of(id, activityMost) {
 		st := p.th.Text
 		switch {
 		case e.fault != "" || e.urgent:

@@ -5,6 +5,7 @@
 package table
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -120,14 +121,19 @@ func (t *Table) Selected() string {
 	return t.rows[t.sel].ID
 }
 
-// IDs returns the ids of all rows, in their order.
-func (t *Table) IDs() []string {
-	ids := make([]string, len(t.rows))
-	for i := range t.rows {
-		ids[i] = t.rows[i].ID
+// All goes through the ids of all rows, in their order.
+func (t *Table) All() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range t.rows {
+			if !yield(t.rows[i].ID) {
+				return
+			}
+		}
 	}
-	return ids
 }
+
+// IDs returns the ids of all rows, in their order.
+func (t *Table) IDs() []string { return slices.Collect(t.All()) }
 
 // Between returns the ids of the rows from the one with the id to the selected
 // one, both included; only the selected one when there is no such row.

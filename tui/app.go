@@ -63,6 +63,7 @@ type App struct {
 	sent map[string]string
 	// works is all that is under way, history what happened so far.
 	works   []*work
+	soon    time.Duration // workDelay, but in tests
 	history *history
 	// running is the batches under way by their numbers; slots limits how
 	// many of their operations are.
@@ -96,7 +97,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	}
 	a := &App{
 		ctx: ctx, opts: o, term: getenv(o.Environ, "TERM"), mirror: NewMirror(o.Backend, o.Clock), feed: newFeed(o.Backend),
-		history: newHistory(o.Clock), keys: &keyboard{File: o.In}, list: table.New(columns()), filter: newFilter(),
+		history: newHistory(o.Clock), soon: workDelay, keys: &keyboard{File: o.In}, list: table.New(columns()), filter: newFilter(),
 		order: order{by: cmp.Or(o.Sort, byAttention)}, fixed: newFixedKeys(), sent: make(map[string]string),
 		running: make(map[int]*batch), slots: make(chan struct{}, atOnce), verdicts: make(map[attempt]lifecycle.Verdict), now: o.Clock(),
 	}

@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"strconv"
 
 	tea "charm.land/bubbletea/v2"
 
+	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
 	"cove/tui/form"
@@ -94,12 +96,31 @@ func options(profiles []Profile) []form.Option {
 	for _, p := range profiles {
 		o := form.Option{Name: p.Name, About: p.Description, From: p.Source}
 		if p.Err != nil {
-			o.Wrong = p.Err.Error()
+			o.Wrong = mistake(p.Err)
 		}
 		out = append(out, o)
 	}
 	return out
 }
+
+// mistake is the first thing that is wrong with a profile. Its file has a long
+// name and is named beside it.
+func mistake(err error) string {
+	var wrong *config.ProfileError
+	if !errors.As(err, &wrong) || len(wrong.Problems) == 0 {
+		return err.Error()
+	}
+	p := wrong.Problems[0]
+	line := p.Line
+	p.File, p.Line, p.Column = "", 0, 0
+	if line > 0 {
+		return "line " + strconv.Itoa(line) + ": " + p.String()
+	}
+	return p.String()
+}
+
+// made tells whether the daemon has a sandbox of the id, whatever became of it.
+func (a *App) made(id string) bool { return a.find(id) != nil || a.mirror.Has(id) }
 
 // previewed asks what a profile and flags come to, and for the completion of a
 // path, in one go.
@@ -197,6 +218,17 @@ func (msg createdMsg) deliver(a *App) tea.Cmd {
 	case msg.err != nil && f != nil && f.broken && errors.Is(msg.err, api.ErrCanceled):
 		a.end(msg.work, msg.err, true)
 		f.busy, f.broken, f.err = nil, false, errorLine("broken off: nothing was made")
+		return nil
+	case msg.err != nil && a.made(msg.work.id):
+		// It is there, though something went wrong in it: its row says what,
+		// and asking for it again would find the name taken.
+		a.end(msg.work, msg.err, false)
+		if f != nil && a.form == f {
+			a.form = nil
+			a.dialogs.Close(f)
+			a.want = msg.work.id
+			a.take(a.snap)
+		}
 		return nil
 	case msg.err != nil:
 		a.end(msg.work, msg.err, open)

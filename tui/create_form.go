@@ -300,14 +300,14 @@ func (f *createForm) foot(th *theme.Theme, w, h int) []string {
 	if airy {
 		lines = append(lines, "")
 	}
-	hints := []key.Help{f.keys.create.Help(), f.keys.attach.Help(), {Key: "tab", Desc: "next"}, f.keys.cancel.Help(), f.keys.copy.Help()}
+	hints := []key.Help{f.keys.create.Help(), {Key: "tab", Desc: "next"}, f.keys.cancel.Help(), f.keys.attach.Help(), f.keys.copy.Help()}
 	switch {
 	case f.busy != nil:
 		hints = []key.Help{f.keys.leave.Help(), f.keys.stop.Help(), f.keys.copy.Help()}
 	case f.err != nil:
 		hints = slices.Insert(hints, 0, f.keys.all.Help())
 	case f.fields.mounts.Ghost != "" && f.form.Focus() == fieldMounts:
-		hints[2].Desc = "completes"
+		hints[1].Desc = "completes"
 	}
 	return append(lines, hintLine(th, w, hints...))
 }

@@ -58,7 +58,7 @@ func (f *createForm) note(id string) form.Note {
 	switch id {
 	case fieldProfile:
 		if o, ok := v.profile.Chosen(); ok && o.Wrong != "" {
-			return form.Note{Kind: form.Bad, Text: "this profile has a mistake: " + o.Wrong}
+			return form.Note{Kind: form.Bad, Text: "this profile has a mistake: " + o.Wrong + " (" + o.From + ")"}
 		} else if ok && o.From != "" {
 			return form.Note{Text: "from " + o.From}
 		}

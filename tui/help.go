@@ -30,27 +30,32 @@ type helpEntry struct {
 
 type helpKeys struct{ leave, close, up, down, pageUp, pageDown, first, last key.Binding }
 
+// newHelp is the help of a place.
+func newHelp(entries []helpEntry) *helpView {
+	return &helpView{entries: entries, find: dialog.NewInput(60), keys: helpKeys{
+		leave: on("esc"), close: on("enter", "ctrl+c"), up: on("up"), down: on("down"), pageUp: on("pgup", "ctrl+b"), pageDown: on("pgdown", "ctrl+f"),
+		first: on("home"), last: on("end"),
+	}}
+}
+
 // openHelp opens the help of the list. What it says is of the moment in which
 // it is opened.
 func (a *App) openHelp() {
 	c := a.scope()
-	h := &helpView{find: dialog.NewInput(60), keys: helpKeys{
-		leave: on("esc"), close: on("enter", "ctrl+c"), up: on("up"), down: on("down"), pageUp: on("pgup", "ctrl+b"), pageDown: on("pgdown", "ctrl+f"),
-		first: on("home"), last: on("end"),
-	}}
+	var entries []helpEntry
 	for i := range a.actions.Rows() {
 		act := &a.actions.Rows()[i]
 		e := helpEntry{keys: act.Keys.Keys(), title: act.Title, help: act.Help, reason: act.Reason(c)}
 		if act.CLI != nil {
 			e.cli = act.CLI(c)
 		}
-		h.entries = append(h.entries, e)
+		entries = append(entries, e)
 	}
-	h.entries = append(h.entries, helpEntry{
+	entries = append(entries, helpEntry{
 		keys: []string{detachKey}, title: "detach",
 		help: "In an attached shell: come back to the list. A second ctrl+] right after the first is given to the program.",
 	})
-	a.dialogs.Open(h)
+	a.dialogs.Open(newHelp(entries))
 }
 
 // ID implements dialog.Dialog.

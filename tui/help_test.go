@@ -49,3 +49,14 @@ func TestHelpSaysWhyNot(t *testing.T) {
 	m.typed("restart")
 	m.see("now: no sandbox is selected")
 }
+
+func TestActivityHasItsOwnHelp(t *testing.T) {
+	m := newModel(t, 100, 40, fleet(noon())...)
+	m.key("s")
+	m.run()
+	m.key("a", "?")
+	m.see("The oldest one that is kept")
+	m.gone("Make a sandbox")
+	m.key("esc")
+	m.see("─ Activity")
+}

@@ -29,7 +29,7 @@ type historyView struct {
 }
 
 type historyKeys struct {
-	leave, up, down, pageUp, pageDown, first, last, find, done, open, copy key.Binding
+	leave, up, down, pageUp, pageDown, first, last, find, done, open, copy, help key.Binding
 }
 
 func newHistoryKeys() historyKeys {
@@ -41,7 +41,7 @@ func newHistoryKeys() historyKeys {
 		leave: helped(on("esc", "q", "a", "6"), "close"), up: on("up", "k"), down: on("down", "j"),
 		pageUp: on("pgup", "ctrl+b", "ctrl+u"), pageDown: on("pgdown", "ctrl+f", "ctrl+d", "space"),
 		first: on("home", "g"), last: on("end", "G"), find: helped(on("/"), "filter"), done: on("enter"),
-		open: helped(on("enter", "e"), "all of it"), copy: helped(on("y"), "copy"),
+		open: helped(on("enter", "e"), "all of it"), copy: helped(on("y"), "copy"), help: helped(on("?"), "help"),
 	}
 }
 
@@ -51,6 +51,22 @@ func (a *App) openHistory() {
 
 // ID implements dialog.Dialog.
 func (h *historyView) ID() string { return "activity" }
+
+// entries is the help of the keys.
+func (k historyKeys) entries() []helpEntry {
+	e := func(b key.Binding, title, help string) helpEntry {
+		return helpEntry{keys: b.Keys(), title: title, help: help}
+	}
+	return []helpEntry{
+		e(k.open, "all of it", "Show the whole of the entry: with why it failed, and its command line."),
+		e(k.copy, "copy", "Copy the whole of the entry."),
+		e(k.find, "filter", "Leave out all that does not have the words that are typed: of what was done, its command line, its result (ok, failed), who (you, daemon)."),
+		e(k.up, "up", "The entry above, a later one."), e(k.down, "down", "The entry below."),
+		e(k.pageUp, "page up", "A screen up."), e(k.pageDown, "page down", "A screen down."),
+		e(k.first, "first", "The latest entry."), e(k.last, "last", "The oldest one that is kept."),
+		e(k.leave, "close", "Back to the list; with a filter, without it first."),
+	}
+}
 
 // shown is the entries that have what was typed.
 func (h *historyView) shown() []entry {
@@ -103,6 +119,8 @@ func (h *historyView) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
 			return false, nil
 		}
 		return true, nil
+	case key.Matches(k, h.keys.help):
+		h.app.dialogs.Open(newHelp(h.keys.entries()))
 	case key.Matches(k, h.keys.find):
 		h.typing = true
 	case key.Matches(k, h.keys.up):
@@ -242,7 +260,7 @@ func (h *historyView) Draw(th *theme.Theme, w, height int) dialog.Content {
 	for len(c.Lines) < height-1 {
 		c.Lines = append(c.Lines, text.Spaces(w))
 	}
-	hints := []key.Help{h.keys.open.Help(), h.keys.find.Help(), h.keys.copy.Help(), h.keys.leave.Help()}
+	hints := []key.Help{h.keys.open.Help(), h.keys.find.Help(), h.keys.copy.Help(), h.keys.help.Help(), h.keys.leave.Help()}
 	foot := hintLine(th, w, hints...)
 	if h.copied {
 		foot = th.OK.Paint(text.Cut("copied, where the terminal allows it", w, ""))

@@ -221,6 +221,14 @@ func (m *Mirror) down(err error, wait time.Duration) {
 
 func (m *Mirror) signal() { raise(m.changed) }
 
+// Has tells whether a sandbox of the id is known now.
+func (m *Mirror) Has(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b, ok := m.boxes[id]
+	return ok && b.State != lifecycle.Destroyed
+}
+
 // Snapshot returns what is known now. Sandboxes that are destroyed are left
 // out: they exist only for whoever asks for them.
 func (m *Mirror) Snapshot() Snapshot {

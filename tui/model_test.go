@@ -53,6 +53,7 @@ func newModel(t testing.TB, w, h int, boxes ...api.Sandbox) *model {
 	})
 	require.NoError(t, err)
 	m.app = app
+	app.soon = time.Millisecond
 	m.send(tea.WindowSizeMsg{Width: w, Height: h})
 	m.sync()
 	return m

@@ -51,7 +51,7 @@ func (a *App) begin(verb, what, cli string) (*work, tea.Cmd) {
 	w := &work{verb: verb, what: what, cli: cli, since: a.now}
 	a.works = append(a.works, w)
 	return w, func() tea.Msg {
-		if !a.pause(workDelay) {
+		if !a.pause(a.soon) {
 			return nil
 		}
 		return workMsg{}

@@ -328,31 +328,33 @@ func formStories() []story {
 			tt.Gone("New sandbox")
 			tt.leave()
 		}},
-		{"a create left to the daemon fails, and comes back as it was", func(s *scene) {
+		{"a setup that fails leaves its sandbox, and its whole error", func(s *scene) {
 			s.profile("broken", "setup = [\"i=0; while [ $i -lt 200 ]; do echo line-$i of what went wrong >&2; i=$((i+1)); done; exit 3\"]\n")
 			tt := s.tui(100, 30)
 			tt.Send("nbroken\tgoes-wrong\r")
-			tt.See("leave it to the daemon")
-			tt.Send("\x1b")
-			tt.Gone("New sandbox")
+			tt.selected("goes-wrong")
 			tt.See("✗ create goes-wrong")
+			tt.Gone("New sandbox")
 			tt.Send("e")
 			tt.See("y copies")
 			tt.Send("y")
 			tt.See("copied")
-			if c := tt.Clipboard(); !strings.Contains(c, "$ cove create -p broken -n goes-wrong") || !strings.Contains(c, "setup") {
+			if c := tt.Clipboard(); !strings.Contains(c, "$ cove create -p broken -n goes-wrong") || !strings.Contains(c, "setup") || !strings.Contains(c, "line-199") {
 				s.t.Errorf("the clipboard has %q", c)
 			}
 			tt.Send("\x1b")
 			tt.Gone("─ Error ─")
-			tt.Send("n")
-			tt.See("-n goes-wrong")
-			tt.Send("\x0f") // ctrl+o
-			tt.See("─ Error ─")
-			tt.Send("\x1b")
-			tt.Gone("─ Error ─")
-			tt.discard()
-			tt.Gone("New sandbox")
+			tt.leave()
+		}},
+		{"somebody else takes the name first", func(s *scene) {
+			tt := s.tui(100, 30)
+			tt.Send("n\tlate-name")
+			tt.See("free")
+			s.must("create", "-p", "shell", "-n", "late-name") // somebody else is quicker
+			tt.Send("\r")
+			tt.See("taken")
+			tt.Send("-2\r")
+			tt.selected("late-name-2")
 			tt.leave()
 		}},
 		{"a form on a very small screen", func(s *scene) {

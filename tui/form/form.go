@@ -282,14 +282,22 @@ func (p *painter) item(i int) {
 // noteMost is how many lines a note may have.
 const noteMost = 4
 
+// narrow is the width below which notes begin at the left edge.
+const narrow = 56
+
 func (p *painter) note(i, room int, words string) {
+	indent := p.form.label
+	if p.w < narrow {
+		indent = min(2*marker, p.w/2)
+		room = p.w - indent
+	}
 	wrapped := text.Wrap(words, room)
 	if len(wrapped) > noteMost {
 		wrapped = wrapped[:noteMost]
 		wrapped[noteMost-1] = text.Cut(wrapped[noteMost-1], room-1, "") + p.th.Glyphs.Ellipsis
 	}
 	for _, l := range wrapped {
-		p.add(text.Spaces(p.form.label)+p.style(p.form.items[i].note.Kind).Paint(l), row{i, -1})
+		p.add(text.Spaces(indent)+p.style(p.form.items[i].note.Kind).Paint(l), row{i, -1})
 	}
 }
 

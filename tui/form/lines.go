@@ -106,7 +106,7 @@ func (l *Lines) Key(k tea.KeyPressMsg) bool {
 
 // edited keeps an empty line at the end.
 func (l *Lines) edited() {
-	l.touched, l.Ghost = true, ""
+	l.touched, l.Ghost = l.Changed(), ""
 	if l.rows[len(l.rows)-1].Value() != "" {
 		l.rows = append(l.rows, l.input(""))
 	}

@@ -1,6 +1,7 @@
 package form
 
 import (
+	"strconv"
 	"strings"
 
 	"charm.land/bubbles/v2/key"
@@ -172,6 +173,14 @@ func (p *Picker) Draw(th *theme.Theme, w int, focused bool) Drawn {
 	}
 	line, x := drawInput(th, p.in, "type to find", w, true)
 	d := Drawn{Lines: []string{line}, Cursor: &dialog.Point{X: x}}
+	if n := len(p.match); n > pickerMost {
+		// More than are seen.
+		at := " " + strconv.Itoa(p.at+1) + " of " + strconv.Itoa(n)
+		if room := w - len(at); room > textWidth {
+			line, x = drawInput(th, p.in, "type to find", room, true)
+			d = Drawn{Lines: []string{line + th.Muted.Paint(at)}, Cursor: &dialog.Point{X: x}}
+		}
+	}
 	switch {
 	case len(p.options) == 0:
 		d.Lines = append(d.Lines, th.Muted.Paint(text.Cut(p.Waiting, w, th.Glyphs.Ellipsis)))

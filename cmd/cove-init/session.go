@@ -38,6 +38,7 @@ type session struct {
 	name    string // empty: of an Exec
 	command []string
 	created time.Time
+	named   bool // its program was named by who made it: it is no shell
 	timeout time.Duration
 	term    *terminal
 	proc    process
@@ -63,7 +64,7 @@ type session struct {
 func (s *server) newSession(name string, prog *program, req *guest.Request) (*session, *startError) {
 	now := time.Now().UTC()
 	x := &session{
-		name: name, command: prog.Argv, created: now, activity: now, timeout: req.Timeout,
+		name: name, command: prog.Argv, named: len(req.Argv) > 0, created: now, activity: now, timeout: req.Timeout,
 		cols: cmp.Or(req.Cols, defaultCols), rows: cmp.Or(req.Rows, defaultRows),
 		gone: make(chan struct{}), readEnd: make(chan struct{}),
 		remove: s.sessions.remove,
@@ -225,6 +226,7 @@ func (x *session) await() {
 	status := await(x.proc, x.timeout)
 	_ = x.term.master.SetReadDeadline(time.Unix(1, 0))
 	<-x.readEnd
+	status = x.explained(status)
 	exit, err := json.Marshal(status)
 	x.mu.Lock()
 	x.over = true

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -85,6 +87,7 @@ type execution struct {
 	peer  *peer
 	proc  process
 	stdin *stdin // nil: /dev/null
+	ended func(frame.ExitStatus)
 	// outputs end when all that the program wrote has been sent.
 	outputs []*output
 }
@@ -116,7 +119,41 @@ func (s *server) startExec(p *peer, prog *program, req *guest.Request) (*executi
 		e.close()
 		return nil, serr
 	}
+	e.ended = s.keepOutput(req, prog, e.outputs)
 	return e, nil
+}
+
+// keepOutput has the journal keep what a program prints. What it returns is to be
+// told how the program ended.
+func (s *server) keepOutput(req *guest.Request, prog *program, outputs []*output) (ended func(frame.ExitStatus)) {
+	if req.Unlogged || req.Kind == guest.Files {
+		return func(frame.ExitStatus) {}
+	}
+	id := s.journal.begin(commandLine(prog.Argv))
+	for i, o := range outputs {
+		kind := byte(kindStdout + i)
+		o.keep = func(p []byte) { s.journal.add(id, kind, p) }
+	}
+	return func(status frame.ExitStatus) { s.journal.add(id, kindEnd, []byte(ending(status))) }
+}
+
+// maxCommandLine is how much of a command line the journal keeps.
+const maxCommandLine = 1 << 10
+
+func commandLine(argv []string) string {
+	line := strings.Join(argv, " ")
+	return line[:min(len(line), maxCommandLine)]
+}
+
+// ending says how a program ended.
+func ending(s frame.ExitStatus) string {
+	switch {
+	case s.Reason == frame.ReasonTimeout:
+		return "its time was up"
+	case s.Signal != 0:
+		return "ended by signal " + strconv.Itoa(s.Signal)
+	}
+	return "status " + strconv.Itoa(s.Code)
 }
 
 // openPipes opens what the program gets as its descriptors (theirs) and our
@@ -211,6 +248,7 @@ func (e *execution) serve(timeout time.Duration) {
 	if e.stdin != nil {
 		_ = e.stdin.q.f.Close()
 	}
+	e.ended(status)
 	_ = e.peer.sendJSON(frame.Exit, status)
 	// The connection is closed by the caller, which ends receive.
 }

@@ -19,6 +19,8 @@ type output struct {
 	t    frame.Type
 	peer *peer
 	done chan struct{}
+	// keep, if not nil, gets all that is read.
+	keep func([]byte)
 }
 
 func newOutput(f *os.File, t frame.Type, p *peer) *output {
@@ -63,6 +65,9 @@ func (o *output) control(f func(fd int)) {
 }
 
 func (o *output) send(buf []byte, n int) {
+	if o.keep != nil {
+		o.keep(buf[frame.HeaderLen : frame.HeaderLen+n])
+	}
 	if o.peer != nil && o.peer.sendData(o.t, buf, n) != nil {
 		o.peer = nil
 	}

@@ -31,6 +31,7 @@ type server struct {
 	boot     string
 	children *children
 	sessions sessions
+	journal  journal
 	slots    chan struct{} // one per connection
 
 	mu   sync.Mutex
@@ -157,6 +158,8 @@ func (s *server) serve(f *os.File) {
 		} else {
 			s.attach(p, conf, req)
 		}
+	case req.Kind == guest.Logs:
+		s.journal.send(p, req.Follow)
 	case req.Kind == guest.Ping:
 		p.reply(nil)
 	case req.Kind == guest.Configure:

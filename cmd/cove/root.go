@@ -40,7 +40,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.createCommand(), a.runCommand(), a.lsCommand(), a.inspectCommand(), a.startCommand(),
 		a.stopCommand(), a.restartCommand(), a.pauseCommand(), a.resumeCommand(), a.renameCommand(), a.labelCommand(), a.networkCommand(),
 		a.rmCommand(), a.statsCommand(), a.eventsCommand())
-	a.addGroup(root, groupInside, a.execCommand(), a.attachCommand(), a.codeCommand(), a.cpCommand())
+	a.addGroup(root, groupInside, a.execCommand(), a.attachCommand(), a.codeCommand(), a.cpCommand(), a.logsCommand())
 	a.addGroup(root, groupSystem,
 		a.profileCommand(), a.trustCommand(), a.daemonCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand())
 	root.Flags().BoolVar(&a.wantVersion, "version", false, "print the version")

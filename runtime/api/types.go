@@ -18,6 +18,7 @@
 //	POST   /sandboxes/{ref}/labels    LabelsRequest -> Sandbox
 //	GET    /sandboxes/{ref}/sessions  []Session
 //	POST   /sandboxes/{ref}/exec      ExecRequest, upgraded to a stream of frames
+//	GET    /sandboxes/{ref}/logs      LogLine, one a line; query follow=1
 //	POST   /sandboxes/{ref}/code      CodeRequest, upgraded to a stream of frames
 //	POST   /sandboxes/{ref}/files     FilesRequest, upgraded to a stream of frames
 //	POST   /sandboxes/{ref}/attach    AttachRequest, upgraded to a stream of frames

@@ -122,7 +122,7 @@ func (c *Client) connect(ctx context.Context, r Request) (*conn, error) {
 
 func (c *Client) attempt(ctx context.Context, r Request, version int) (_ *conn, err error) {
 	r.Version = version
-	if (r.Kind == Files || r.Kind == Code) && version < 2 {
+	if (r.Kind == Files || r.Kind == Code || r.Kind == Logs) && version < 2 {
 		return nil, fmt.Errorf("%w: it was started by an older cove, which could not do this; restart it", ErrVersion)
 	}
 	if err := r.Validate(); err != nil {

@@ -83,6 +83,9 @@ const (
 	// What it has to say at its end is a files.Summary, JSON in one line on
 	// Stderr. Since version 2.
 	Files Kind = "files"
+	// Logs is answered with Started, then LogRecords, JSON in one line each on
+	// Stdout, then Exit; with Follow it does not end. Since version 2.
+	Logs Kind = "logs"
 	// Attach joins or makes a session. Answered with Started, then a
 	// redraw and the live stream as Stdout frames; Exit when the session's
 	// program ends. Losing the connection only detaches. The stream ends
@@ -158,6 +161,11 @@ type Request struct {
 	// directory is no more: in a sandbox that has run before, programs may
 	// have made anything of them, and its owner still has to get in.
 	Lenient bool `json:"lenient,omitempty"`
+
+	// Follow (Logs) goes on with what comes.
+	Follow bool `json:"follow,omitempty"`
+	// Unlogged (Exec, Code) keeps what the program prints out of the journal.
+	Unlogged bool `json:"unlogged,omitempty"`
 
 	Code *CodeRequest `json:"code,omitempty"` // Code
 	// Files; Stdin goes with Put and Extract

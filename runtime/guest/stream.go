@@ -29,7 +29,7 @@ type Stream struct {
 // not be started. ctx bounds the opening only. Errors wrap [ErrInvalid],
 // [ErrUnavailable], [ErrVersion] or [ErrProtocol].
 func (c *Client) Open(ctx context.Context, r Request) (*Stream, error) {
-	if r.Kind != Exec && r.Kind != Code && r.Kind != Files && r.Kind != Attach {
+	if r.Kind != Exec && r.Kind != Code && r.Kind != Files && r.Kind != Logs && r.Kind != Attach {
 		return nil, fmt.Errorf("%w: %q gives no stream", ErrInvalid, r.Kind)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)

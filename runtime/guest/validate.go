@@ -23,7 +23,7 @@ func (r *Request) Validate() error {
 
 func (r *Request) validate() error {
 	switch r.Kind {
-	case Ping, Sessions:
+	case Ping, Sessions, Logs:
 	case Configure, Exec, Attach:
 		if err := r.validateProgram(); err != nil {
 			return err

@@ -43,7 +43,7 @@ func (m *Manager) setup(o *operation, secrets map[string]string) error {
 		o.doing(fmt.Sprintf("setup %d/%d: %s", failure.Step, failure.Steps, failure.Headline))
 		log.note("setup step %d/%d: %s", failure.Step, failure.Steps, failure.Headline)
 		exit, err := m.client(b.id).Run(o.ctx, guest.Request{
-			Kind: guest.Exec, Argv: []string{"/bin/sh", "-c", steps[i]}, Timeout: setupTimeout,
+			Kind: guest.Exec, Argv: []string{"/bin/sh", "-c", steps[i]}, Timeout: setupTimeout, Unlogged: true,
 		}, nil, log, log)
 		if o.ctx.Err() != nil {
 			return context.Cause(o.ctx)

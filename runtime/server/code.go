@@ -160,7 +160,7 @@ func strips(ctx context.Context, g *sandbox.Guest, user string) bool {
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
 	var said bounded
-	exit, err := g.Client.Run(ctx, guest.Request{Argv: []string{"node", "--version"}, User: user}, nil, &said, nil)
+	exit, err := g.Client.Run(ctx, guest.Request{Argv: []string{"node", "--version"}, User: user, Unlogged: true}, nil, &said, nil)
 	if err != nil || exit.Code != 0 {
 		return false
 	}

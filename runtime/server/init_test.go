@@ -22,6 +22,7 @@ type player struct {
 	// requests are those it got.
 	mu       sync.Mutex
 	requests []guest.Request
+	logs     []string // records of its journal
 }
 
 // playInit plays on the socket at path until the test ends.
@@ -69,6 +70,14 @@ func (p *player) serve(c net.Conn) {
 	p.mu.Unlock()
 	if r.Kind == guest.Sessions {
 		send(c, frame.Reply, guest.Reply{Sessions: []guest.SessionInfo{{Name: "main", Command: []string{"sh"}, Cols: 80, Rows: 24, Created: time.Unix(5, 0)}}})
+		return
+	}
+	if r.Kind == guest.Logs {
+		send(c, frame.Started, frame.StartedInfo{Pid: 9})
+		for _, line := range p.logs {
+			_, _ = c.Write(frame.Append(nil, frame.Stdout, []byte(line+"\n")))
+		}
+		send(c, frame.Exit, frame.ExitStatus{})
 		return
 	}
 	what := "wait"

@@ -25,6 +25,7 @@ type Manager interface {
 	SetNetwork(ctx context.Context, c sandbox.Caller, ref string, n config.Network) (sandbox.Info, error)
 	SetLabels(ctx context.Context, c sandbox.Caller, ref string, set map[string]string, remove []string) (sandbox.Info, error)
 	Guest(ctx context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error)
+	Logs(ctx context.Context, c sandbox.Caller, ref string) (sandbox.SetupLog, *sandbox.Guest, error)
 	Files(ctx context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error)
 	Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error)
 	Subscribe(ctx context.Context, c sandbox.Caller, since *sandbox.Cursor) (*sandbox.Subscription, error)

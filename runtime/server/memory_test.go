@@ -216,6 +216,11 @@ func (m *memory) Files(ctx context.Context, c sandbox.Caller, ref string) (*sand
 	return m.Guest(ctx, c, ref)
 }
 
+func (m *memory) Logs(ctx context.Context, c sandbox.Caller, ref string) (sandbox.SetupLog, *sandbox.Guest, error) {
+	g, err := m.Guest(ctx, c, ref)
+	return sandbox.SetupLog{Text: []byte("one\ntwo\xff"), Written: time.Unix(5, 0)}, g, err
+}
+
 func (m *memory) Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error) {
 	i, err := m.Get(c, ref)
 	if err != nil || !i.State.Running() {

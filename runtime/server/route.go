@@ -47,6 +47,7 @@ func routes() []route {
 		{method: http.MethodPost, path: "/sandboxes/{ref}/network", handle: (*request).network},
 		{method: http.MethodGet, path: "/sandboxes/{ref}/sessions", handle: (*request).sessions},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/exec", handle: (*request).exec},
+		{method: http.MethodGet, path: "/sandboxes/{ref}/logs", handle: (*request).logs},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/code", handle: (*request).runCode},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/files", handle: (*request).copyFiles},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/attach", handle: (*request).attach},

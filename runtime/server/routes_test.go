@@ -38,6 +38,7 @@ var surface = []struct {
 	{path: "/v1/sandboxes/%ref%/network", allow: "POST", method: "POST", body: `{"network":{"block_all":true}}`, status: 200},
 	{path: "/v1/sandboxes/%ref%/sessions", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/sandboxes/%ref%/exec", allow: "POST", method: "POST", body: `{"argv":["exit","0"]}`, header: upgrade(), status: 101},
+	{path: "/v1/sandboxes/%ref%/logs", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/sandboxes/%ref%/code", allow: "POST", method: "POST", body: `{"source":"eA==","language":"bash","argv":["exit","0"]}`, header: upgrade(), status: 101},
 	{path: "/v1/sandboxes/%ref%/files", allow: "POST", method: "POST", body: `{"op":"get","path":"/x","name":"x"}`, header: upgrade(), status: 101},
 	{path: "/v1/sandboxes/%ref%/attach", allow: "POST", method: "POST", body: `{"cols":80,"rows":24}`, header: upgrade(), status: 101},

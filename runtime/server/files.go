@@ -18,6 +18,10 @@ import (
 // of as many mounts as a sandbox may have.
 const maxFiles = config.MaxMounts
 
+// maxHeld is how many of them one uid but root may have with the daemon at a
+// time, on all connections.
+const maxHeld = 4 * maxFiles
+
 // files are the descriptors that came with the first request of a connection
 // (SCM_RIGHTS, unix(7)). They are taken in only until that request has been
 // read: what comes afterwards the kernel drops, or it is closed at once.
@@ -26,7 +30,12 @@ const maxFiles = config.MaxMounts
 // system of its own: closing it holds up its own connection, which counts
 // against the peer until it is closed.
 type files struct {
+	// hold and release count them for the peer; hold says whether it may.
+	hold    func(n int) bool
+	release func(n int)
+
 	mu     sync.Mutex
+	held   int
 	sealed bool
 	got    []*os.File
 	err    error // why what came cannot be used
@@ -52,9 +61,13 @@ func (f *files) take(oob []byte, cut bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.got = append(f.got, got...)
+	may := f.hold(len(got))
+	f.held += len(got)
 	switch {
 	case err != nil:
 		f.err = err
+	case !may:
+		f.err = &api.Error{Code: api.CodeUnavailable, Message: fmt.Sprintf("you have more than %d open files with the daemon", maxHeld), Hint: "try again when other requests are done"}
 	case cut || len(f.got) > maxFiles:
 		f.err = invalid("more than %d open files came with the request", maxFiles)
 	}
@@ -92,6 +105,10 @@ func (f *files) isSealed() bool {
 func (f *files) close() {
 	got, _ := f.seal()
 	closeFiles(got)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.release(f.held)
+	f.held = 0
 }
 
 func closeFiles(list []*os.File) {

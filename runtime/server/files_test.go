@@ -226,6 +226,65 @@ func TestHostileSenders(t *testing.T) {
 	})
 }
 
+// A uid's open files are counted over all its connections, until they are
+// closed; root's are not limited.
+func TestFilesPerUser(t *testing.T) {
+	h := newHost(t)
+	dir := openDirectory(t)
+	create := rawRequest("POST", "/sandboxes", `{"name":"n","spec":{"image":"host"}}`)
+	full := slices.Repeat([]*os.File{dir}, maxFiles)
+	var waiting []*sender
+	begin := func(uid int, files []*os.File) {
+		t.Helper()
+		s := h.sender(t, uid)
+		s.send(create[:5], files...)
+		waiting = append(waiting, s)
+	}
+	for range maxHeld / maxFiles {
+		begin(owner, full)
+	}
+	for h.heldBy(owner) != maxHeld {
+		<-time.After(time.Millisecond)
+	}
+	s := h.sender(t, owner)
+	s.send(create, dir)
+	status, text := s.answer()
+	equal(t, 503, status, text)
+	contains(t, text, "more than 256 open files")
+	s = h.sender(t, other)
+	s.send(create, dir)
+	status, text = s.answer()
+	equal(t, 201, status, text)
+	for range maxHeld/maxFiles + 1 {
+		begin(root, full)
+	}
+	for h.heldBy(root) != maxHeld+maxFiles {
+		<-time.After(time.Millisecond)
+	}
+	for _, s := range waiting {
+		_ = s.Close()
+	}
+	for h.heldBy(owner)+h.heldBy(root) != 0 {
+		<-time.After(time.Millisecond)
+	}
+	h.m.mu.Lock()
+	delete(h.m.boxes, "n")
+	h.m.mu.Unlock()
+	s = h.sender(t, owner)
+	s.send(create, full...)
+	status, text = s.answer()
+	equal(t, 201, status, text)
+	for h.heldBy(owner) != 0 {
+		<-time.After(time.Millisecond)
+	}
+}
+
+func (h *host) heldBy(uid int) int {
+	h.s.peers.mu.Lock()
+	defer h.s.peers.mu.Unlock()
+	return h.s.peers.files[uid]
+}
+
 // What a peer sends while its request is worked on is dropped at once: a
 // create that takes long holds nothing for others.
 func TestFilesWhileAtWork(t *testing.T) {

@@ -47,10 +47,11 @@ type peers struct {
 	mu    sync.Mutex
 	conns map[*peerConn]struct{}
 	count map[int]int
+	files map[int]int // by uid, those that came with requests
 }
 
 func newPeers(most int) *peers {
-	return &peers{most: most, conns: map[*peerConn]struct{}{}, count: map[int]int{}}
+	return &peers{most: most, conns: map[*peerConn]struct{}{}, count: map[int]int{}, files: map[int]int{}}
 }
 
 // peerConn is a connection whose peer is known. From Close on it no longer
@@ -80,6 +81,8 @@ func (s *peers) add(c net.Conn, p peer) (*peerConn, bool) {
 		return nil, false
 	}
 	k := &peerConn{Conn: c, peer: p, peers: s, quiet: true}
+	k.files.hold = func(n int) bool { return s.hold(p.uid, n) }
+	k.files.release = func(n int) { s.hold(p.uid, -n) }
 	s.conns[k] = struct{}{}
 	s.count[p.uid]++
 	return k, true
@@ -91,6 +94,16 @@ func (k *peerConn) Close() error {
 	k.files.close()
 	k.peers.remove(k)
 	return err
+}
+
+// hold counts n more open files of a uid's, and tells whether it may have them.
+func (s *peers) hold(uid, n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.files[uid] += n; s.files[uid] == 0 {
+		delete(s.files, uid)
+	}
+	return uid == 0 || s.files[uid] <= maxHeld
 }
 
 func (s *peers) remove(k *peerConn) {

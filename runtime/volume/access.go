@@ -7,12 +7,14 @@ import (
 )
 
 // access is who the sandbox is in one directory: its user has the id uid and
-// the group gid on disk. Files of the groups in others keep an id, so that the
-// owner can write to them, and are no group of the sandbox's user.
+// the group gid on disk. Where that is not the owner's primary group, files of
+// primary keep an id too, so that the owner can write to them; it is no group of
+// the sandbox's user. The owner's further groups are nobody's inside: some are as
+// good as root (docker, disk), and a setgid program of theirs, left in the
+// directory, would be for anybody to run.
 type access struct {
-	uid, gid uint32
-	others   []uint32
-	readOnly bool
+	uid, gid, primary uint32
+	readOnly          bool
 }
 
 // grant decides what a sandbox of caller's may do in a directory. It never
@@ -37,9 +39,9 @@ func grant(caller account, dir look, mode string, lookup func(uid uint32) (accou
 	case mode == config.MountRWAsRoot && dir.uid != 0:
 		return access{}, refuse("mount it rw", "it belongs to uid %d, not to root", dir.uid)
 	}
-	a.uid, a.gid = dir.uid, dir.gid
+	a.uid, a.gid, a.primary = dir.uid, dir.gid, dir.gid
 	if owner, ok := lookup(dir.uid); ok && dir.uid != 0 {
-		a.others = owner.groupsBut(a.gid)
+		a.primary = owner.gids[0]
 	}
 	return a, nil
 }
@@ -57,10 +59,9 @@ func (a access) user(caller account, dir look, mode string) (access, error) {
 		// the mount does not know.
 		return access{}, refuse("chgrp it to a group of yours, or mount it ro", "it belongs to group %d, which is none of yours", dir.gid)
 	}
-	a.uid, a.gid = caller.uid, caller.gids[0]
+	a.uid, a.gid, a.primary = caller.uid, caller.gids[0], caller.gids[0]
 	if member {
 		a.gid = dir.gid
 	}
-	a.others = caller.groupsBut(a.gid)
 	return a, nil
 }

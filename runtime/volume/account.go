@@ -23,11 +23,6 @@ type account struct {
 	gids []uint32 // the primary one first; never empty
 }
 
-// groupsBut are the groups but one.
-func (a account) groupsBut(gid uint32) []uint32 {
-	return slices.DeleteFunc(slices.Clone(a.gids), func(g uint32) bool { return g == gid })
-}
-
 // accounts finds users in passwd(5) and group(5), as they are now: whoever is
 // put into a group needs no new login. Users that only a name service knows
 // are not found; they are no members of cove's group either.

@@ -15,9 +15,9 @@ import (
 	"cove/runtime/mount"
 )
 
-// firstOther is the first of the ids inside that stand for those of the owner's
-// groups that the sandbox's user is not in.
-const firstOther = 64000
+// primaryInside is the id inside that stands for the owner's primary group where
+// the sandbox's user is not in it: no distribution gives it to anybody.
+const primaryInside = 64999
 
 // Attach mounts the set in the root of a sandbox that is mounted at root, for
 // the ids from base on. user is the Spec's. Nothing of the sandbox may be
@@ -156,13 +156,12 @@ type ownerMaps struct {
 func (o *ownerMaps) of(a access) (*mount.OwnerMap, error) {
 	uids := []mount.Owner{{Disk: a.uid, Host: o.base + o.uid}}
 	gids := []mount.Owner{{Disk: a.gid, Host: o.base + o.gid}}
-	next := uint32(firstOther)
-	for _, g := range a.others {
-		if next == o.gid {
-			next++
+	if a.primary != a.gid {
+		inside := uint32(primaryInside)
+		if o.gid == inside {
+			inside--
 		}
-		gids = append(gids, mount.Owner{Disk: g, Host: o.base + next})
-		next++
+		gids = append(gids, mount.Owner{Disk: a.primary, Host: o.base + inside})
 	}
 	key := fmt.Sprint(uids, gids)
 	if m := o.made[key]; m != nil {

@@ -107,27 +107,27 @@ func TestGrant(t *testing.T) {
 		want     string
 		mistaken string
 	}{
-		{"her own", annIs, look{uid: ann, gid: ann}, "rw", "1001:1001 [1100] false", ""},
-		{"her own, of the team", annIs, look{uid: ann, gid: team}, "rw", "1001:1100 [1001] false", ""},
-		{"her own, ro", annIs, look{uid: ann, gid: ann}, "ro", "1001:1001 [1100] true", ""},
+		{"her own", annIs, look{uid: ann, gid: ann}, "rw", "1001:1001 1001 false", ""},
+		{"her own, of the team", annIs, look{uid: ann, gid: team}, "rw", "1001:1100 1001 false", ""},
+		{"her own, ro", annIs, look{uid: ann, gid: ann}, "ro", "1001:1001 1001 true", ""},
 		{"her own, of a foreign group", annIs, look{uid: ann, gid: 33}, "rw", "", "group 33"},
-		{"her own, of a foreign group, ro", annIs, look{uid: ann, gid: 33}, "ro", "1001:1001 [1100] true", ""},
+		{"her own, of a foreign group, ro", annIs, look{uid: ann, gid: 33}, "ro", "1001:1001 1001 true", ""},
 		{"his", annIs, look{uid: bob, gid: bob}, "rw", "", "uid 1002"},
 		{"his, of the team", annIs, look{uid: bob, gid: team}, "rw", "", "uid 1002"},
-		{"his, ro", annIs, look{uid: bob, gid: bob}, "ro", "1001:1001 [1100] true", ""},
-		{"his, of the team, ro", annIs, look{uid: bob, gid: team}, "ro", "1001:1100 [1001] true", ""},
-		{"root's, ro", annIs, look{}, "ro", "1001:1001 [1100] true", ""},
+		{"his, ro", annIs, look{uid: bob, gid: bob}, "ro", "1001:1001 1001 true", ""},
+		{"his, of the team, ro", annIs, look{uid: bob, gid: team}, "ro", "1001:1100 1001 true", ""},
+		{"root's, ro", annIs, look{}, "ro", "1001:1001 1001 true", ""},
 		{"root's", annIs, look{}, "rw", "", "uid 0"},
 		{"root's, as root", annIs, look{}, "rw-as-root", "", "only root"},
 		{"her own, as root", annIs, look{uid: ann, gid: ann}, "rw-as-root", "", "only root"},
 		{"on a read-only file system", annIs, look{uid: ann, gid: ann, readOnly: true}, "rw", "", "read-only"},
-		{"on a read-only file system, ro", annIs, look{uid: ann, gid: ann, readOnly: true}, "ro", "1001:1001 [1100] true", ""},
-		{"root, hers", rootIs, look{uid: ann, gid: team}, "rw", "1001:1100 [1001] false", ""},
-		{"root, a stranger's", rootIs, look{uid: 77, gid: 78}, "rw", "77:78 [] false", ""},
+		{"on a read-only file system, ro", annIs, look{uid: ann, gid: ann, readOnly: true}, "ro", "1001:1001 1001 true", ""},
+		{"root, hers", rootIs, look{uid: ann, gid: team}, "rw", "1001:1100 1001 false", ""},
+		{"root, a stranger's", rootIs, look{uid: 77, gid: 78}, "rw", "77:78 78 false", ""},
 		{"root, root's", rootIs, look{}, "rw", "", "rw-as-root"},
 		{"root, root's, of the team", rootIs, look{gid: team}, "rw", "", "rw-as-root"},
-		{"root, root's, as root", rootIs, look{gid: team}, "rw-as-root", "0:1100 [] false", ""},
-		{"root, root's, ro", rootIs, look{}, "ro", "0:0 [] true", ""},
+		{"root, root's, as root", rootIs, look{gid: team}, "rw-as-root", "0:1100 1100 false", ""},
+		{"root, root's, ro", rootIs, look{}, "ro", "0:0 0 true", ""},
 		{"root, hers, as root", rootIs, look{uid: ann, gid: ann}, "rw-as-root", "", "1001"},
 		{"cow", rootIs, look{uid: ann, gid: ann}, "cow", "", "no mode"},
 		{"none", rootIs, look{uid: ann, gid: ann}, "", "", "no mode"},
@@ -135,7 +135,7 @@ func TestGrant(t *testing.T) {
 		a, err := grant(c.caller, c.dir, c.mode, lookup)
 		got := ""
 		if err == nil {
-			got = fmt.Sprintf("%d:%d %v %v", a.uid, a.gid, a.others, a.readOnly)
+			got = fmt.Sprintf("%d:%d %d %v", a.uid, a.gid, a.primary, a.readOnly)
 		}
 		if got != c.want || c.mistaken != "" && (err == nil || !strings.Contains(err.Error(), c.mistaken)) {
 			t.Errorf("%s: %q, %v; want %q, %q", c.name, got, err, c.want, c.mistaken)
@@ -327,7 +327,7 @@ func TestOwnersAreShifted(t *testing.T) {
 
 	const nobody = 65534
 	for name, want := range map[string][2]uint32{
-		"": {testBase + 1000, testBase + 1000}, "hers": {testBase + 1000, testBase + firstOther}, "teams": {testBase + 1000, testBase + 1000},
+		"": {testBase + 1000, testBase + 1000}, "hers": {testBase + 1000, testBase + primaryInside}, "teams": {testBase + 1000, testBase + 1000},
 		"his": {nobody, testBase + 1000}, "alls": {nobody, nobody}, "foreign": {testBase + 1000, nobody},
 	} {
 		var st unix.Stat_t

@@ -36,8 +36,8 @@ func (n *Names) Take(name, id string) error {
 	if err := errors.Join(validLink(name), validLink(id)); err != nil {
 		return err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	// Without the lock: the file system makes a link once, and many that are
+	// made at the same time last after one and the same turn of its journal.
 	if err := n.link(name, id); err != nil {
 		return err
 	}
@@ -60,15 +60,20 @@ func (n *Names) Release(name, id string) error {
 	if err := errors.Join(validLink(name), validLink(id)); err != nil {
 		return err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	gone, err := n.unlink(name, id)
+	gone, err := n.release(name, id)
 	if err != nil || !gone {
 		return err
 	}
 	return syncFile(n.dir)
 }
 
+func (n *Names) release(name, id string) (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.unlink(name, id)
+}
+
+// unlink removes the link if it is the one that is meant. The caller holds n.mu.
 func (n *Names) unlink(name, id string) (bool, error) {
 	target, err := n.read(name)
 	if err != nil || target != id {

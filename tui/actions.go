@@ -57,6 +57,7 @@ const (
 	actMark      = "list.mark"
 	actRange     = "list.range"
 	actMarkAll   = "list.mark-all"
+	actNext      = "list.next-urgent"
 	actDetail    = "detail.toggle"
 	actTabNext   = "detail.next"
 	actTabBack   = "detail.previous"
@@ -244,6 +245,17 @@ func listActions() []action.Action[scope] {
 			Run:  run((*App).toggleAll),
 		},
 		{
+			ID: actNext, Keys: on("w"), Title: "next urgent",
+			Help: "Go to the next sandbox that needs you: it failed, or stopped and nobody wanted it.",
+			When: func(c scope) string {
+				if c.app.nextUrgent() == "" {
+					return "nothing needs you"
+				}
+				return ""
+			},
+			Run: run(func(a *App) { a.list.Select(a.nextUrgent()) }),
+		},
+		{
 			ID: actSort, Keys: on("o"), Title: "sort", Hint: true,
 			Help: "Choose what the list is sorted by; a click on a column's title does it too.",
 			Run:  func(c scope) tea.Cmd { return c.app.openSort() },
@@ -337,7 +349,7 @@ func appActions() []action.Action[scope] {
 			Run: func(c scope) tea.Cmd { c.app.showError(); return nil },
 		},
 		{
-			ID: actBack, Keys: on("esc"), Title: "back", Help: "One step back: closes the details, removes the message, the marks, the filter. It never quits.",
+			ID: actBack, Keys: on("esc", "alt+esc"), Title: "back", Help: "One step back: closes the details, removes the message, the marks, the filter. It never quits.",
 			Run: func(c scope) tea.Cmd { c.app.back(); return nil },
 		},
 		{

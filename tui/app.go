@@ -42,6 +42,7 @@ type App struct {
 	now   time.Time
 
 	snap   Snapshot
+	byID   map[string]*api.Sandbox // of snap
 	list   *table.Table
 	feed   *feed
 	meters meter.Set
@@ -217,6 +218,10 @@ func (a *App) small() bool { return a.w < minWidth || a.h < minHeight }
 func (a *App) take(s Snapshot) {
 	side := a.sideWidth()
 	a.snap = s
+	a.byID = make(map[string]*api.Sandbox, len(s.Sandboxes))
+	for i := range s.Sandboxes {
+		a.byID[s.Sandboxes[i].ID] = &s.Sandboxes[i]
+	}
 	if a.sideWidth() != side {
 		a.resize(a.w, a.h)
 	}
@@ -232,15 +237,7 @@ func (a *App) take(s Snapshot) {
 func (a *App) selected() *api.Sandbox { return a.find(a.list.Selected()) }
 
 func (a *App) find(id string) *api.Sandbox {
-	if id == "" {
-		return nil
-	}
-	for i := range a.snap.Sandboxes {
-		if a.snap.Sandboxes[i].ID == id {
-			return &a.snap.Sandboxes[i]
-		}
-	}
-	return nil
+	return a.byID[id]
 }
 
 // back is one step back: what lies on top goes first.

@@ -11,10 +11,11 @@ type fixedKeys struct {
 	everywhere key.Binding // the actions' own, whatever is open
 	detach     key.Binding // right after a detach: back, and on to the program
 	giveUp     key.Binding // while a session is being joined
+	leave      key.Binding // while the details cover the list: back to it
 }
 
 func newFixedKeys() fixedKeys {
-	return fixedKeys{everywhere: on("ctrl+c", "ctrl+z"), detach: on(detachKey), giveUp: on("esc", detachKey, "ctrl+c")}
+	return fixedKeys{everywhere: on("ctrl+c", "ctrl+z"), detach: on(detachKey), giveUp: on("esc", detachKey, "ctrl+c"), leave: on("q")}
 }
 
 // key gives a key to whom it belongs: a session that is being joined, a dialog,
@@ -32,6 +33,9 @@ func (a *App) key(k tea.KeyPressMsg) tea.Cmd {
 		return nil
 	case key.Matches(k, a.fixed.detach):
 		return a.returnTo()
+	case a.detailOver() && key.Matches(k, a.fixed.leave):
+		a.toggleDetail()
+		return nil
 	}
 	act, why := a.actions.ForKey(k, a.scope())
 	if act == nil {

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,6 +58,24 @@ func (a *App) refresh() {
 	a.order.sort(items)
 	a.list.SetOrder(a.order.by, a.order.upwards())
 	a.list.SetRows(a.rows(items))
+}
+
+// nextUrgent is the next sandbox of the list that needs a person, after the
+// selected one and from the top again; "" when there is none.
+func (a *App) nextUrgent() string {
+	first, after, passed := "", "", false
+	for id := range a.list.All() {
+		if b := a.byID[id]; b != nil && attention(b) != calm {
+			if first == "" {
+				first = id
+			}
+			if passed && after == "" {
+				after = id
+			}
+		}
+		passed = passed || id == a.list.Selected()
+	}
+	return cmp.Or(after, first)
 }
 
 // matches tells whether the filter shows the sandbox.

@@ -572,3 +572,91 @@ func TestStatisticsOnlyWhileTheyAreSeen(t *testing.T) {
 	m.send(detachedMsg{gen: 1})
 	require.True(t, m.app.feed.wanted)
 }
+
+func TestNextUrgent(t *testing.T) {
+	m := newModel(t, 80, 24, fleet(noon())...)
+	m.key("w")
+	m.see("> flaky-ci")
+	m.key("w")
+	m.see("> spike")
+	m.key("w") // and from the top again
+	m.see("> flaky-ci")
+	m.fake.Remove("a4")
+	m.fake.Remove("a6")
+	m.sync()
+	m.key("w")
+	m.see("next urgent: nothing needs you")
+}
+
+// On a narrow screen the details cover the list, and every way out leads back
+// to it and not out of the program.
+func TestDetailsOverTheList(t *testing.T) {
+	m := newModel(t, 80, 16, fleet(noon())...)
+	m.measure(10)
+	m.key("]")
+	m.see("next tab: v shows the details first")
+	for _, out := range []string{"esc", "q", "v", "tab", "d"} {
+		m.key("esc", "esc", "v") // the news first
+		m.see("Overview Spec Activity")
+		m.see("esc list  [ ] tabs")
+		m.key(out)
+		m.gone("Overview")
+	}
+	m.key("v", "]")
+	m.see("[resources]")
+	m.key("]")
+	m.see("Nothing has happened to it since you opened cove.")
+	m.key("]")
+	m.see("● started for 2h14m")
+	m.key("end")
+	m.see("cgroup    /cove/a1")
+	m.gone("more below")
+	m.key("home")
+	m.see("● started for 2h14m")
+	m.see("more below")
+	m.send(tea.MouseWheelMsg{X: 1, Y: 5, Button: tea.MouseWheelDown})
+	m.gone("● started for 2h14m")
+	line, y := m.screen().Line("Overview Spec Activity")
+	m.send(tea.MouseClickMsg{X: strings.Index(line, "Activity") + 1, Y: y, Button: tea.MouseLeft})
+	require.Equal(t, 2, m.app.detail.tab)
+	m.send(tea.MouseClickMsg{X: strings.Index(line, "Spec"), Y: y, Button: tea.MouseLeft})
+	require.Equal(t, 1, m.app.detail.tab)
+	m.send(tea.MouseClickMsg{X: 2, Y: y, Button: tea.MouseLeft})
+	require.Equal(t, 1, m.app.detail.tab)
+	m.send(tea.WindowSizeMsg{Width: 160, Height: 40}) // room for both
+	m.see("> fix-auth")
+	m.see("[resources]")
+	m.key("j") // and moves are the list's
+	m.see("> flaky-ci")
+	m.send(tea.WindowSizeMsg{Width: 80, Height: 16})
+	m.gone("> flaky-ci")
+	m.see(" flaky-ci")
+}
+
+// Details are asked for when the selection rests, of what is selected, and only
+// while they are seen.
+func TestDetailsAreAskedForSparingly(t *testing.T) {
+	m := newModel(t, 160, 30, fleet(noon())...)
+	asked := func() int { return m.app.detail.gen }
+	require.Equal(t, "a1", m.app.detail.about)
+	n := asked()
+	m.now = m.now.Add(time.Second)
+	m.send(tickMsg{})
+	require.Equal(t, n, asked(), "a moment later all is still true")
+	m.now = m.now.Add(detailOld)
+	m.send(tickMsg{})
+	require.Equal(t, n+1, asked())
+	m.fake.Put(api.Sandbox{ID: "a1", Name: "fix-auth", State: lifecycle.Stopping, Created: noon()})
+	m.sync()
+	require.Equal(t, n+2, asked(), "it changed")
+	m.key("down")
+	require.Equal(t, "a4", m.app.detail.about)
+	// A late answer about another one is dropped.
+	m.send(detailMsg{gen: asked() - 1, id: "a1", err: errors.New("too late")})
+	m.gone("too late")
+	m.key("v", "down", "down")
+	require.Equal(t, "a4", m.app.detail.about)
+	m.send(detailMsg{gen: asked(), id: "a4", err: errors.New("no such sandbox")})
+	m.key("up", "up", "v")
+	m.gone("no such sandbox")
+}

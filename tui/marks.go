@@ -85,14 +85,7 @@ func (a *App) toggleAll() {
 
 // prune forgets marks of sandboxes that are no more.
 func (a *App) prune() {
-	if len(a.marks.ids) == 0 {
-		return
-	}
-	there := make(map[string]bool, len(a.snap.Sandboxes))
-	for i := range a.snap.Sandboxes {
-		there[a.snap.Sandboxes[i].ID] = true
-	}
-	maps.DeleteFunc(a.marks.ids, func(id string, _ bool) bool { return !there[id] })
+	maps.DeleteFunc(a.marks.ids, func(id string, _ bool) bool { return a.find(id) == nil })
 }
 
 // marked returns the marked sandboxes, by name.

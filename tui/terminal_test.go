@@ -251,6 +251,28 @@ func TestMouse(t *testing.T) {
 	quit(t, tt)
 }
 
+func TestFilterMarkAndDeleteMany(t *testing.T) {
+	tt := start(t, "many", 130, 30)
+	tt.See("> box-0000")
+	tt.Send("/box-000 state:started")
+	tt.See("4 of 1000")
+	tt.Send("\r*")
+	tt.See("4 marked")
+	tt.Send("D")
+	tt.See("Delete 4 sandboxes?")
+	tt.Send("y")
+	tt.See("4 deleted")
+	tt.Send("\x1b")
+	tt.Gone("4 deleted")
+	tt.Send("\x1b")
+	tt.Gone("/box-000")
+	tt.See("996 sandboxes")
+	tt.Send("oc")
+	tt.See("CPU▼")
+	s := quit(t, tt)
+	require.True(t, strings.Contains(strings.Join(s.Lines, ""), "delete c0005"), s.Text())
+}
+
 func TestResizeDown(t *testing.T) {
 	tt := start(t, "list", 120, 40)
 	tt.See("> fix-auth")

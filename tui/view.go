@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -233,7 +234,7 @@ func about(b *api.Sandbox, th *theme.Theme, zone *time.Location) (string, theme.
 // dim.
 func (a *App) footer() string {
 	th := &a.theme
-	hints := a.actions.Hints(a.scope())
+	hints := a.hints()
 	width := func(h action.Hint) int { return 2 + text.Width(h.Key) + 1 + text.Width(h.Desc) }
 	room := a.w + 1 // the first one needs one blank less
 	for _, h := range hints {
@@ -250,9 +251,6 @@ func (a *App) footer() string {
 		room -= text.Width(s) + 1
 	}
 	for _, h := range hints {
-		if len(a.marks.ids) > 0 && (h.ID == actAttach || h.ID == actCreate) {
-			continue // not for what is marked: room for what is
-		}
 		n := width(h)
 		if !a.kept(h) {
 			if n > room {
@@ -277,6 +275,23 @@ func (a *App) footer() string {
 	}
 	b.WriteString(text.Spaces(a.w - used))
 	return b.String()
+}
+
+// hints are those of the table that have a meaning now.
+func (a *App) hints() []action.Hint {
+	all := a.actions.Hints(a.scope())
+	drop := func(ids ...string) {
+		all = slices.DeleteFunc(all, func(h action.Hint) bool { return slices.Contains(ids, h.ID) })
+	}
+	if len(a.marks.ids) > 0 { // room for what is meant for the marked
+		drop(actAttach, actCreate)
+	}
+	if a.detailOver() {
+		drop(actCreate, actFilter, actMark, actSort, actDetail)
+		all = slices.Insert(all, 0, action.Hint{ID: actBack, Help: key.Help{Key: a.keyOf(actBack), Desc: "list"}},
+			action.Hint{ID: actTabNext, Help: key.Help{Key: a.keyOf(actTabBack) + " " + a.keyOf(actTabNext), Desc: "tabs"}})
+	}
+	return all
 }
 
 // kept tells whether a hint is in the footer whatever else is.

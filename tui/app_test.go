@@ -193,7 +193,7 @@ func TestReturn(t *testing.T) {
 		{attach.Result{How: attach.Exited, Exit: frame.ExitStatus{Code: 3}}, nil, "gen-docs: the session ended with status 3"},
 		{attach.Result{How: attach.Exited, Exit: frame.ExitStatus{Reason: frame.ReasonOOM}}, nil, "out of memory"},
 		{attach.Result{How: attach.Exited, Exit: frame.ExitStatus{Reason: frame.ReasonGone}}, nil, "the sandbox stopped"},
-		{attach.Result{How: attach.Exited, Exit: frame.ExitStatus{Signal: 9}}, nil, "ended by signal 9"},
+		{attach.Result{How: attach.Exited, Exit: frame.ExitStatus{Signal: 9}}, nil, "ended by SIGKILL"},
 		{attach.Result{How: attach.Lost, Err: errors.New("broken pipe")}, nil, "✗ attach: gen-docs: the connection is lost (broken pipe)"},
 		{attach.Result{}, attach.ErrNotTerminal, "✗ attach gen-docs: not a terminal"},
 	} {

@@ -214,6 +214,7 @@ func (msg createdMsg) deliver(a *App) tea.Cmd {
 	f := msg.form
 	open := f != nil && a.dialogs.Has(f)
 	attach := f != nil && f.attach && open
+	a.catchUp()
 	switch {
 	case msg.err != nil && f != nil && f.broken && errors.Is(msg.err, api.ErrCanceled):
 		a.end(msg.work, msg.err, true)

@@ -150,7 +150,7 @@ func (f *createForm) command() string {
 // than before.
 func (f *createForm) changed() tea.Cmd {
 	f.rev++
-	f.refusal = nil
+	f.refusal, f.eager = nil, false
 	if f.loaded && f.profile() != "" {
 		f.err = nil
 	}

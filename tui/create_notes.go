@@ -124,13 +124,13 @@ func eachLine(lines []string, check func(string) error, help string) form.Note {
 }
 
 func (f *createForm) nameNote(name string) form.Note {
-	if name == "" {
+	if name == "" || f.busy != nil {
 		return form.Note{}
 	}
 	if err := f.app.opts.ValidName(name); err != nil {
 		return form.Note{Kind: form.Bad, Text: err.Error()}
 	}
-	if f.app.taken(name) && f.busy == nil {
+	if f.app.taken(name) {
 		return form.Note{Kind: form.Bad, Text: "the name is taken"}
 	}
 	return form.Note{Kind: form.Good, Text: "free"}

@@ -17,6 +17,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/api"
+	"cove/runtime/lifecycle"
 	"cove/tui/internal/require"
 	"cove/tui/theme"
 	"cove/tui/tuitest"
@@ -264,6 +265,29 @@ func views() map[string]func(*testing.T, int, int) *model {
 		"create":  with(func(m *model) { m.key("n"); m.run() }),
 		"filled":  with(fillForm),
 		"history": with(func(m *model) { m.key("s"); m.run(); m.key("a") }),
+		"failures": with(func(m *model) {
+			m.key("s")
+			m.run()
+			m.send(doneMsg{id: "a3", name: "old-demo", verb: "start", err: errors.New("mount the root: overlay: permission denied\nlast lines of the log:\n  one")})
+			m.app.history.link(errors.New("dial unix /run/cove/cove.sock: connection refused"))
+			m.app.history.link(nil)
+			m.app.history.sandbox(m.now, api.Sandbox{Name: "flaky-ci", State: lifecycle.Starting}, true, fleet(m.now)[3])
+			m.key("a")
+		}),
+		"busy": with(func(m *model) {
+			m.key("n")
+			m.run()
+			m.key("tab")
+			m.typed("takes-long")
+			m.key("enter")
+			b := api.Sandbox{ID: m.app.form.busy.id, Name: "takes-long", State: lifecycle.Creating, Progress: "setup 2/3: pip install ruff", Created: m.now}
+			m.fake.Put(b)
+			m.sync()
+			m.now = m.now.Add(3 * time.Second)
+			m.send(tickMsg{})
+		}),
+		"leave": with(func(m *model) { m.key("n"); m.run(); m.key("tab", "x", "esc") }),
+		"found": with(func(m *model) { m.key("?"); m.typed("stop") }),
 		"refused": with(func(m *model) {
 			m.fake.RefuseCreate = func(string) error {
 				return &api.Error{Code: api.CodeExhausted, Message: "there is no space left on the disk of /var/lib/cove", Hint: "cove rm what you do not need"}

@@ -67,6 +67,15 @@ func (a *App) end(w *work, err error, quiet bool) {
 	}
 }
 
+// catchUp shows what the mirror knows at this moment. The daemon tells of a
+// change before it answers who asked for it: the list must not lag behind the
+// answer, or the next key would act on what was.
+func (a *App) catchUp() {
+	if s := a.mirror.Snapshot(); s.Known {
+		a.take(s)
+	}
+}
+
 // fail notes a failure of something that never got under way.
 func (a *App) fail(what, command string, err error) {
 	a.history.did(&work{verb: what, cli: command, since: a.now}, a.now, err)
@@ -163,6 +172,7 @@ func (msg doneMsg) deliver(a *App) tea.Cmd {
 		w = &work{id: msg.id, verb: msg.verb, what: msg.name, cli: cli(msg.verb, msg.name), since: a.now}
 	}
 	a.end(w, msg.err, false)
+	a.catchUp()
 	if msg.err == nil {
 		a.notice.say(a.now, fmt.Sprintf("%s %s   $ %s", past(msg.verb), msg.name, w.cli))
 	}

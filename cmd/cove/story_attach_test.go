@@ -1,13 +1,18 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"cove/runtime/api"
+	"cove/runtime/lifecycle"
 	"cove/tui/tuitest"
 )
 
@@ -71,6 +76,35 @@ func TestAttachRounds(t *testing.T) {
 		}
 	}
 	t.Logf("%d rounds", n)
+	tt.leave()
+}
+
+// An attach that is refused at once leaves the screen alive, however often it
+// is tried (charmbracelet/bubbletea#1778).
+func TestRefusedAttachDoesNotFreeze(t *testing.T) {
+	s := newStandIn(t)
+	box := api.Sandbox{ID: "0123456789ab", Name: "box", State: lifecycle.Started, Image: "host", Created: time.Now()}
+	s.mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(api.Event{Type: api.EventSnapshot, Cursor: api.Cursor{Epoch: "e", Seq: 1}, Sandboxes: []api.Sandbox{box}})
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	s.mux.HandleFunc("POST /v1/sandboxes/{ref}/attach", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, http.StatusServiceUnavailable, api.Error{Code: api.CodeUnavailable, Message: "the sandbox does not answer", Hint: "cove restart box"})
+	})
+	cmd := s.command()
+	tt := &terminal{Terminal: tuitest.Start(t, tuitest.Config{Cols: 100, Env: cmd.Env}, filepath.Join(binDir(t), "cove")), t: t}
+	tt.selected("box")
+	for range 30 {
+		tt.Send("\r")
+		tt.See("✗ attach box: ")
+		tt.Send("?")
+		tt.See("─ Help ─")
+		tt.Send("\x1b")
+		tt.Gone("─ Help ─")
+		tt.Send("\x1b")
+		tt.Gone("✗ attach box: ")
+	}
 	tt.leave()
 }
 

@@ -2,7 +2,10 @@ package attach
 
 import (
 	"fmt"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cove/runtime/frame"
 	"cove/tui/text"
@@ -47,6 +50,19 @@ func (r Result) Line(name string) string {
 	return ""
 }
 
+// signalName names a signal as people know it. A stop of the sandbox hangs up
+// its terminals first.
+func signalName(n int) string {
+	name := unix.SignalName(syscall.Signal(n))
+	switch {
+	case name == "":
+		return fmt.Sprintf("signal %d", n)
+	case syscall.Signal(n) == syscall.SIGHUP:
+		return name + ": the terminal was hung up, as when the sandbox stops"
+	}
+	return name
+}
+
 func exitLine(st frame.ExitStatus) string {
 	switch {
 	case st.Reason == frame.ReasonOOM:
@@ -56,7 +72,7 @@ func exitLine(st frame.ExitStatus) string {
 	case st.Error != "":
 		return text.Clean(st.Error)
 	case st.Signal != 0:
-		return fmt.Sprintf("the session was ended by signal %d", st.Signal)
+		return "the session was ended by " + signalName(st.Signal)
 	case st.Code != 0:
 		return fmt.Sprintf("the session ended with status %d", st.Code)
 	}

@@ -283,11 +283,14 @@ func TestMountsOfRoot(t *testing.T) {
 	h.must("start", "a")
 	kept("a reboot")
 
-	// Renamed, replaced, back.
-	h.must("stop", "a")
+	// Renamed, replaced, back. What runs is not stopped for a restart that
+	// could not be.
 	if err := os.Rename(base+"/data", base+"/else"); err != nil {
 		t.Fatal(err)
 	}
+	h.refuse(1, []string{"a:", base + "/data", "no such file"}, "restart", "a")
+	kept("a restart that could not be")
+	h.must("stop", "a")
 	h.refuse(1, []string{"a:", base + "/data", "no such file", "put it back"}, "start", "a")
 	h.tree(1001, "data/", "data/d")
 	h.refuse(1, []string{"a:", base + "/data", "another one now"}, "start", "a")
@@ -319,10 +322,20 @@ func TestMountsOfRoot(t *testing.T) {
 	}
 }
 
+// Each of these is about something else, and none needs a host of its own.
+func TestMounts(t *testing.T) {
+	h := realHost(t)
+	for name, test := range map[string]func(*testing.T, *host){
+		"clone": cloneAsksForKeys, "setuid": noSetuidAsRoot, "hostile": mountPointsAreHostile,
+		"killed": mountsAndKilledDaemons, "descriptors": mountsLeaveNoDescriptor,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, h.in(t)) })
+	}
+}
+
 // A clone whose own profile asks for the user's keys gets them when the user
 // has said so, and no sooner, whatever it does with links.
-func TestCloneAsksForKeys(t *testing.T) {
-	h := realHost(t)
+func cloneAsksForKeys(t *testing.T, h *host) {
 	base := h.tree(1001, ".ssh/", ".ssh/id", "clone/", "clone/src/")
 	write := func(text string) {
 		t.Helper()
@@ -369,8 +382,7 @@ func TestCloneAsksForKeys(t *testing.T) {
 }
 
 // What a sandbox makes as the host's root makes nobody root there.
-func TestNoSetuidAsRoot(t *testing.T) {
-	h := realHost(t)
+func noSetuidAsRoot(t *testing.T, h *host) {
 	base := h.tree(0, "roots/")
 	const try = `
 import os, subprocess, sys
@@ -424,9 +436,8 @@ print(open("f").read(), subprocess.run(["/usr/bin/cp", "f", "copy"]).returncode)
 
 // What a sandbox left in the place of a mount point leads the next start
 // nowhere.
-func TestMountPointsAreHostile(t *testing.T) {
-	h := realHost(t)
-	base := h.tree(1001, "proj/", "proj/mine")
+func mountPointsAreHostile(t *testing.T, h *host) {
+	base := h.tree(1001, "points/", "points/mine")
 	for what, c := range map[string]struct{ script, word string }{
 		"a link to the host's etc": {"rmdir /workspace && ln -s /etc /workspace", "symbolic link at /workspace"},
 		"a link up":                {"rmdir /workspace && ln -s ../../../../../.. /workspace", "symbolic link at /workspace"},
@@ -436,7 +447,7 @@ func TestMountPointsAreHostile(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			h := h.in(t)
 			// Mounted below, so that the sandbox can change what is above.
-			h.must("create", "-p", "base", "-n", "a", "--mount", base+"/proj:/workspace/deep:rw")
+			h.must("create", "-p", "base", "-n", "a", "--mount", base+"/points:/workspace/deep:rw")
 			defer h.must("rm", "a")
 			h.must("stop", "a")
 			if out, err := upperScript(h, "a", c.script); err != nil {
@@ -446,7 +457,7 @@ func TestMountPointsAreHostile(t *testing.T) {
 			if s := stateOf(h, "a"); s != lifecycle.Stopped {
 				t.Errorf("it is %s", s)
 			}
-			if got, err := os.ReadDir(base + "/proj"); err != nil || len(got) != 1 {
+			if got, err := os.ReadDir(base + "/points"); err != nil || len(got) != 1 {
 				t.Errorf("in the directory is %v, %v", got, err)
 			}
 		})
@@ -464,14 +475,13 @@ func upperScript(h *host, name, script string) (string, error) {
 
 // Killed in the middle, nothing of the mounts is left, and the sandbox is what
 // it was.
-func TestMountsAndKilledDaemons(t *testing.T) {
-	h := realHost(t)
-	base := h.tree(1001, "proj/", "proj/mine")
+func mountsAndKilledDaemons(t *testing.T, h *host) {
+	base := h.tree(1001, "killed/", "killed/mine")
 	for _, at := range []string{"create.prepared", "create.created", "create.configured", "start.prepared", "start.running", "start.configured"} {
 		t.Run(at, func(t *testing.T) {
 			h := h.in(t)
 			h.must("daemon", "start")
-			create := []string{"create", "-p", "shell", "-n", "s", "--mount", base + "/proj:/workspace:rw"}
+			create := []string{"create", "-p", "shell", "-n", "s", "--mount", base + "/killed:/workspace:rw"}
 			op, _, _ := strings.Cut(at, ".")
 			args := create
 			if op == "start" {
@@ -491,7 +501,7 @@ func TestMountsAndKilledDaemons(t *testing.T) {
 			case lifecycle.Stopped:
 				h.must("start", "s")
 			}
-			if got := h.must("exec", "s", "--", "cat", "/workspace/mine"); got != "proj/mine" {
+			if got := h.must("exec", "s", "--", "cat", "/workspace/mine"); got != "killed/mine" {
 				t.Errorf("inside is %q", got)
 			}
 			h.must("rm", "s")
@@ -500,17 +510,17 @@ func TestMountsAndKilledDaemons(t *testing.T) {
 			}
 		})
 	}
-	if _, err := os.Stat(base + "/proj/mine"); err != nil {
+	if _, err := os.Stat(base + "/killed/mine"); err != nil {
 		t.Errorf("a delete took the host's file: %v", err)
 	}
 }
 
 // A running sandbox's mounts keep no descriptor of the daemon's open.
-func TestMountsLeaveNoDescriptor(t *testing.T) {
-	h := realHost(t)
-	base := h.tree(1001, "proj/")
-	h.must("run", "--rm", "--mount", base+"/proj:/workspace:rw", "--", "true")
-	// The user namespaces of id maps are kept, one for each range of uids.
+func mountsLeaveNoDescriptor(t *testing.T, h *host) {
+	base := h.tree(1001, "held/")
+	h.must("run", "--rm", "--mount", base+"/held:/workspace:rw", "--", "true")
+	// Namespaces of id maps and networks are kept for the next sandboxes; what
+	// has a path is not.
 	open := func() (what []string) {
 		t.Helper()
 		dir := fmt.Sprintf("/proc/%d/fd/", h.pid())
@@ -519,7 +529,7 @@ func TestMountsLeaveNoDescriptor(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, fd := range fds {
-			if to, err := os.Readlink(dir + fd.Name()); err == nil && !strings.HasPrefix(to, "user:") && !strings.HasPrefix(to, "socket:") {
+			if to, err := os.Readlink(dir + fd.Name()); err == nil && strings.HasPrefix(to, "/") {
 				what = append(what, to)
 			}
 		}
@@ -539,9 +549,9 @@ func TestMountsLeaveNoDescriptor(t *testing.T) {
 	}
 	before := rest(func(what []string) bool { return !slices.Contains(what, "/") })
 	for range 5 {
-		h.must("run", "--rm", "--mount", base+"/proj:/workspace:rw", "--", "true")
-		h.cove("create", "--mount", base+"/proj:/workspace:rw-as-root")
-		h.must("create", "-n", "r", "--mount", base+"/proj:/workspace:rw")
+		h.must("run", "--rm", "--mount", base+"/held:/workspace:rw", "--", "true")
+		h.cove("create", "--mount", base+"/held:/workspace:rw-as-root")
+		h.must("create", "-n", "r", "--mount", base+"/held:/workspace:rw")
 		h.must("restart", "r")
 		h.must("rm", "r")
 	}

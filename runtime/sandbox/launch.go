@@ -175,7 +175,7 @@ func (m *Manager) mountRoot(ctx context.Context, rec record, base uint32, set *v
 	})
 	if set == nil && len(rec.Spec.Mounts) > 0 {
 		g.Go(func() (err error) {
-			set, err = m.opt.Volumes.Reopen(ctx, rec.Owner, rec.Spec.Mounts, rec.Dirs)
+			set, err = m.reopen(ctx, rec)
 			return err
 		})
 		defer func() { err = errors.Join(err, set.Close()) }()
@@ -184,6 +184,12 @@ func (m *Manager) mountRoot(ctx context.Context, rec record, base uint32, set *v
 		return err
 	}
 	return set.Attach(ctx, m.target(rec.ID), base, rec.Spec.User)
+}
+
+// reopen opens the directories of the mounts again, as the sandbox's owner; nil
+// where there are none.
+func (m *Manager) reopen(ctx context.Context, rec record) (*volume.Set, error) {
+	return m.opt.Volumes.Reopen(ctx, rec.Owner, rec.Spec.Mounts, rec.Dirs)
 }
 
 // listenGuest makes the socket on which PID 1 will answer. It is bound beneath

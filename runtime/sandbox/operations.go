@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cove/runtime/lifecycle"
+	"cove/runtime/volume"
 )
 
 // StartRequest is what a start is given.
@@ -30,13 +31,14 @@ func (m *Manager) Start(ctx context.Context, c Caller, ref string, r StartReques
 			return i, err
 		}
 	}
-	return m.perform(ctx, b, lifecycle.OpStart, func(o *operation) error { return m.start(o, r) })
+	return m.perform(ctx, b, lifecycle.OpStart, func(o *operation) error { return m.start(o, r, nil) })
 }
 
-func (m *Manager) start(o *operation, r StartRequest) error {
+// start is the body of the operation; set is as for launch.
+func (m *Manager) start(o *operation, r StartRequest, set *volume.Set) error {
 	b := o.b
 	o.enter(lifecycle.Starting)
-	err := asMount(m.launch(o, r.Secrets, nil))
+	err := asMount(m.launch(o, r.Secrets, set))
 	if err == nil && !r.SkipSetup {
 		err = m.setup(o, r.Secrets)
 	}
@@ -142,6 +144,12 @@ func (m *Manager) Restart(ctx context.Context, c Caller, ref string, secrets map
 		return i, &ConflictError{Name: i.Name, State: i.State, Why: "it is ephemeral (auto_delete = \"0\"): stopping it deletes it, so it cannot be restarted"}
 	}
 	return m.perform(ctx, b, lifecycle.OpRestart, func(o *operation) error {
+		// What could not be mounted again keeps on running as it is.
+		set, err := m.reopen(o.ctx, b.record())
+		if err != nil {
+			return asMount(err)
+		}
+		defer func() { _ = set.Close() }()
 		o.enter(lifecycle.Stopping)
 		m.shutdown(o, force)
 		if o.ctx.Err() != nil && m.ctx.Err() != nil {
@@ -153,7 +161,7 @@ func (m *Manager) Restart(ctx context.Context, c Caller, ref string, secrets map
 			return m.joinRest(o, err)
 		}
 		o.from = lifecycle.Stopped
-		return m.start(o, StartRequest{Secrets: secrets})
+		return m.start(o, StartRequest{Secrets: secrets}, set)
 	})
 }
 

@@ -63,7 +63,8 @@ func secretsFor(ctx context.Context, client *api.Client, name string) (map[strin
 // It starts no daemon: pressing Tab must not.
 func (a *app) sandboxNames(most int) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-		if most > 0 && len(args) >= most || cmd.ArgsLenAtDash() >= 0 || a.dirsErr != nil || !a.daemonAnswers() {
+		// Not where a "--" is: cobra puts one behind what it completes.
+		if most > 0 && len(args) >= most || a.dirsErr != nil || !a.daemonAnswers() {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		all, err := api.New(a.dirs.Socket()).List(cmd.Context(), api.ListOptions{})

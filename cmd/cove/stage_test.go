@@ -46,6 +46,13 @@ func TestKilledAtEveryStage(t *testing.T) {
 		{"pause", "frozen", lifecycle.Paused},
 		{"resume", "resuming", lifecycle.Started},
 		{"resume", "thawed", lifecycle.Started},
+		// A copy leaves it as it was.
+		{"cp", "leased", lifecycle.Stopped},
+		{"cp", "prepared", lifecycle.Stopped},
+		{"cp", "created", lifecycle.Stopped},
+		{"cp", "running", lifecycle.Stopped},
+		{"cp", "configured", lifecycle.Stopped},
+		{"cp", "open", lifecycle.Stopped},
 		{"rename", "linked", lifecycle.Started},
 		{"rename", "recorded", lifecycle.Destroyed},
 	} {
@@ -56,7 +63,7 @@ func TestKilledAtEveryStage(t *testing.T) {
 			if c.op != "create" {
 				h.must("create", "-p", "shell", "-n", f.name)
 				mark(h, f)
-				if c.op == "start" {
+				if c.op == "start" || c.op == "cp" {
 					h.must("stop", f.name)
 				}
 				if c.op == "resume" {
@@ -66,7 +73,7 @@ func TestKilledAtEveryStage(t *testing.T) {
 			h.must("daemon", "stop")
 			ended := h.daemonThatDies(c.op + "." + c.stage)
 			args := map[string][]string{
-				"create": {"create", "-p", "shell", "-n", f.name}, "delete": {"rm", f.name}, "rename": {"rename", f.name, "renamed"},
+				"create": {"create", "-p", "shell", "-n", f.name}, "delete": {"rm", f.name}, "rename": {"rename", f.name, "renamed"}, "cp": {"cp", f.name + ":/etc/hostname", "-"},
 			}[c.op]
 			if args == nil {
 				args = []string{c.op, f.name}

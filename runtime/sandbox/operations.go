@@ -140,7 +140,7 @@ func (m *Manager) Restart(ctx context.Context, c Caller, ref string, secrets map
 	if err := checkSecrets(i.Spec, secrets); err != nil {
 		return i, err
 	}
-	if i.Spec.Automation.Ephemeral() && i.State == lifecycle.Started {
+	if i.Spec.Automation.Ephemeral() && i.State.Running() {
 		return i, &ConflictError{Name: i.Name, State: i.State, Why: "it is ephemeral (auto_delete = \"0\"): stopping it deletes it, so it cannot be restarted"}
 	}
 	return m.perform(ctx, b, lifecycle.OpRestart, func(o *operation) error {

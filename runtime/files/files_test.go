@@ -208,7 +208,6 @@ type entry struct {
 	link string
 	text string
 	mode int64
-	size int64 // in place of the text's
 }
 
 func forged(t testing.TB, entries ...entry) []byte {

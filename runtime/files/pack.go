@@ -158,7 +158,7 @@ func kind(mode uint32) string {
 }
 
 func (p *packer) file(dir int, base, show string, h *tar.Header, st *unix.Stat_t) error {
-	id := inode{uint64(st.Dev), st.Ino}
+	id := inode{st.Dev, st.Ino}
 	if first, again := p.links[id]; again && st.Nlink > 1 {
 		h.Typeflag, h.Linkname = tar.TypeLink, first
 		return p.header(h)

@@ -70,7 +70,7 @@ func (q *request) programLogs(ctx context.Context, client *guest.Client, follow 
 	defer func() {
 		cancel()
 		if ended != nil {
-			<-ended
+			_ = <-ended // the cause of its end is ours
 		}
 	}()
 	join := newJoiner(q.send)
@@ -142,6 +142,7 @@ func (j *joiner) add(r guest.LogRecord) error {
 			}
 		}
 		return j.send(api.LogLine{Time: at, Source: source, Stream: api.LogStream(r.Kind), Text: valid(r.Text)})
+	case guest.LogNow: // its place is between programs' records, not among them
 	}
 	return fmt.Errorf("%w: a record of kind %.20q", guest.ErrProtocol, string(r.Kind))
 }

@@ -285,10 +285,7 @@ func TestUnknown(t *testing.T) {
 func TestDeleteWhileCreating(t *testing.T) {
 	h := realHost(t)
 	h.must("daemon", "start")
-	profile := filepath.Join(filepath.Dir(h.run), "slow.toml")
-	if err := os.WriteFile(profile, []byte("extends = \"shell\"\nsetup = [\"touch /tmp/begun; sleep 1000\"]\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	profile := h.profile("slow", "extends = \"shell\"\nsetup = [\"touch /tmp/begun; sleep 1000\"]\n")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for i := range 5 {

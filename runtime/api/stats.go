@@ -36,8 +36,9 @@ type Stats struct {
 	NetRxRate float64 `json:"net_rx_rate"`
 	NetTxRate float64 `json:"net_tx_rate"`
 	// Active is when something was last seen to happen: its start, a program
-	// run or a byte passed through the daemon, a hundredth of a core in use
-	// (which is seen only while somebody asks for statistics).
+	// run or a byte passed through the daemon, and, while somebody asks for
+	// statistics, a hundredth of a core in use or output on a terminal that
+	// nobody is attached to (that some seconds late).
 	Active time.Time `json:"active,omitzero"`
 	// Missing names the fields, by their JSON names, that this host cannot
 	// tell, and the rates where the daemon had no sample to count from: the

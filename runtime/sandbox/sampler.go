@@ -31,10 +31,12 @@ type sampler struct {
 	// taking is held while a sample is taken.
 	taking sync.Mutex
 	before map[string]history // by id
+	asked  map[string]asked   // by id, see terminals
 
 	mu      sync.Mutex
 	last    StatsReport
 	subs    map[chan StatsReport]Caller
+	asking  bool // terminals are being asked
 	running bool // there is a goroutine that takes samples
 	closed  bool
 }
@@ -59,7 +61,7 @@ func (h history) with(c counted) history {
 }
 
 func newSampler(m *Manager) *sampler {
-	return &sampler{m: m, before: map[string]history{}, subs: map[chan StatsReport]Caller{}}
+	return &sampler{m: m, before: map[string]history{}, asked: map[string]asked{}, subs: map[chan StatsReport]Caller{}}
 }
 
 // Stats takes one sample of all running sandboxes that the caller may see. Rates
@@ -197,16 +199,23 @@ func (s *sampler) sample() StatsReport {
 	s.m.mu.Unlock()
 	r := StatsReport{Time: s.m.now().UTC(), Sandboxes: make([]Stats, 0, len(boxes))}
 	now := make(map[string]history, len(boxes))
+	var quiet []*box
 	for _, b := range boxes {
 		st, ok := b.stats()
 		if !ok {
 			continue
 		}
-		if ok = s.measure(b, &st, now); ok {
-			r.Sandboxes = append(r.Sandboxes, st)
+		if ok = s.measure(b, &st, now); !ok {
+			continue
+		}
+		r.Sandboxes = append(r.Sandboxes, st)
+		if st.CPU < activeCPU && s.due(b, now[b.id].last) {
+			quiet = append(quiet, b)
 		}
 	}
 	s.before = now
+	maps.DeleteFunc(s.asked, func(id string, _ asked) bool { _, ok := now[id]; return !ok })
+	s.askTerminals(quiet, now)
 	if s.m.opt.Meters != nil {
 		s.m.opt.Meters.Keep(func(id string) bool { _, ok := now[id]; return ok })
 	}

@@ -32,8 +32,10 @@ type Stats struct {
 	// before.
 	NetRx, NetTx         int64
 	NetRxRate, NetTxRate float64
-	// Active is when something was last seen to happen: see [Guest.Touch].
-	// Processor time is seen only when samples are taken.
+	// Active is when something was last seen to happen: a program run, a byte
+	// passed (see [Guest.Touch]), output on a terminal, a hundredth of a core in
+	// use. The last two are seen only while samples are taken, and terminals
+	// that nobody is attached to some seconds late.
 	Active time.Time
 	// Missing names what is not known: quantities of package cgroup and
 	// [MissingRates].
@@ -64,6 +66,15 @@ func (r StatsReport) rated() bool {
 type activity struct{ nanos atomic.Int64 }
 
 func (a *activity) touch(t time.Time) { a.nanos.Store(t.UnixNano()) }
+
+// raise is touch for what may be old already.
+func (a *activity) raise(t time.Time) {
+	for n, was := t.UnixNano(), a.nanos.Load(); n > was; was = a.nanos.Load() {
+		if a.nanos.CompareAndSwap(was, n) {
+			return
+		}
+	}
+}
 
 // since is that moment, or begin where nothing has happened since.
 func (a *activity) since(begin time.Time) time.Time {

@@ -2,10 +2,14 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +18,8 @@ import (
 	"time"
 
 	"cove/runtime/cgroup"
+	"cove/runtime/frame"
+	"cove/runtime/guest"
 	"cove/runtime/lifecycle"
 )
 
@@ -296,5 +302,92 @@ func TestTouch(t *testing.T) {
 	(&Guest{m: m, b: b}).Touch()
 	if st, ok := b.stats(); !ok || !st.Active.Equal(now) {
 		t.Errorf("%+v, %v", st, ok)
+	}
+}
+
+// terminals plays PID 1 of a sandbox that has sessions.
+func terminals(t *testing.T, m *Manager, id string, sessions ...guest.SessionInfo) *atomic.Int64 {
+	t.Helper()
+	dir := m.runDir(id)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(dir, socketFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	var wg sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			hello, _ := json.Marshal(guest.Hello{Version: guest.ProtocolVersion, Ready: true})
+			reply, _ := json.Marshal(guest.Reply{Sessions: sessions})
+			_, _ = conn.Write(frame.Append(frame.Append(nil, frame.Hello, hello), frame.Reply, reply))
+			_, _, _ = frame.NewReader(conn).Next()
+			_ = conn.Close()
+		}
+	})
+	return &asked
+}
+
+// TestTerminalsAreActivity: what a terminal with nobody at it prints counts, and
+// PID 1 is asked only when there can be something.
+func TestTerminalsAreActivity(t *testing.T) {
+	m, g, end := sampled(t)
+	defer end()
+	m.opt.RunDir = t.TempDir()
+	begin := time.Now().Truncate(time.Second).UTC()
+	now := begin
+	m.now = func() time.Time { return now }
+	b := m.addBox("000000000001", "a", 0, lifecycle.Started)
+	deaf := m.addBox("000000000002", "deaf", 0, lifecycle.Started)
+	frozen := m.addBox("000000000003", "frozen", 0, lifecycle.Paused)
+	now = begin.Add(time.Minute)
+	said := begin.Add(30 * time.Second)
+	asked := terminals(t, m, b.id,
+		guest.SessionInfo{Name: "main", Activity: said}, guest.SessionInfo{Name: "liar", Activity: now.Add(time.Hour)}, guest.SessionInfo{Name: "none"},
+		guest.SessionInfo{Name: "old", Activity: begin.Add(-time.Hour)})
+	round := func(cpu time.Duration) map[string]time.Time {
+		t.Helper()
+		for _, b := range []*box{b, deaf, frozen} {
+			g.use(b.id, cpu)
+		}
+		m.sampler.sample()
+		m.wg.Wait()
+		active := map[string]time.Time{}
+		for _, s := range m.sampler.sample().Sandboxes { // shows what was found out
+			active[s.Name] = s.Active
+		}
+		m.wg.Wait()
+		return active
+	}
+	active := round(3 * time.Millisecond)
+	if asked.Load() != 1 || !active["a"].Equal(said) || !active["deaf"].Equal(begin) || !active["frozen"].Equal(begin) {
+		t.Fatalf("asked %d times, active %v", asked.Load(), active)
+	}
+	// Not again so soon, and not where nothing ran since.
+	for _, next := range []struct {
+		after, cpu time.Duration
+		want       int64
+	}{{terminalGap / 2, 9 * time.Millisecond, 1}, {terminalGap, 9 * time.Millisecond, 2}, {2 * terminalGap, 10 * time.Millisecond, 2}, {terminalGap, 12 * time.Millisecond, 3}} {
+		now = now.Add(next.after)
+		if round(next.cpu); asked.Load() != next.want {
+			t.Errorf("after %v, %v: asked %d times, want %d", next.after, next.cpu, asked.Load(), next.want)
+		}
+	}
+	if a := m.sampler.asked[deaf.id]; a.next.Sub(now) < terminalGap {
+		t.Errorf("one that does not answer is asked again in %v", a.next.Sub(now))
+	}
+	// What is gone is forgotten.
+	delete(m.boxes, b.id)
+	round(0)
+	if _, ok := m.sampler.asked[b.id]; ok {
+		t.Error("a sandbox that is gone is remembered")
 	}
 }

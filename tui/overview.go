@@ -23,12 +23,12 @@ func (a *App) overview(p *page, b *api.Sandbox, h int) {
 	glyph, style := boxLook(b, th)
 	state := style.Paint(glyph + " " + string(b.State))
 	if s := since(b, a.snap.Passing, a.now); s != "" {
-		word := "for "
-		if !b.State.Passing() && !b.State.Running() {
-			word = "since "
+		if b.State.Passing() || b.State.Running() {
+			s = "for " + s
+		} else {
 			s += " ago"
 		}
-		state += th.Muted.Paint(" " + word + s)
+		state += th.Muted.Paint(" " + s)
 	}
 	p.lines = append(p.lines, text.Cut(state, p.w, ""))
 	if b.Progress != "" {
@@ -101,7 +101,7 @@ func (a *App) usagePart(p *page, m *meter.Meter, h int) {
 		}
 		values := m.CPUs(nil, p.w)
 		full := cpuFull(values, u.CPULimit)
-		p.styled("cpu", num, p.list(text.Percent(m.CPU())+" of one core", limit, "graph to "+text.Percent(full)))
+		p.styled("cpu", num, p.listed(text.Percent(m.CPU())+" of a core", limit, "graph to "+text.Percent(full)))
 		plotted(values, full)
 	}
 	if !m.Lacks("memory") {
@@ -119,7 +119,7 @@ func (a *App) usagePart(p *page, m *meter.Meter, h int) {
 		}
 		values := m.Memories(nil, p.w)
 		full := memoryFull(values, float64(u.MemoryLimit))
-		p.styled("memory", num, p.list(text.Bytes(u.Memory), limit, peak, swap, "graph to "+text.Bytes(int64(full))))
+		p.styled("memory", num, p.listed(text.Bytes(u.Memory), limit, peak, swap, "graph to "+text.Bytes(int64(full))))
 		plotted(values, full)
 	}
 	if !m.Lacks("pids") {
@@ -130,8 +130,8 @@ func (a *App) usagePart(p *page, m *meter.Meter, h int) {
 		p.styled("processes", num, strconv.FormatInt(u.Pids, 10)+limit)
 	}
 	if !m.Lacks("net_rx") {
-		p.styled("network", num, fmt.Sprintf("in %s/s  out %s/s  all in %s out %s", text.Bytes(int64(u.NetRxRate)), text.Bytes(int64(u.NetTxRate)),
-			text.Bytes(u.NetRx), text.Bytes(u.NetTx)))
+		p.styled("network", num, p.listed(fmt.Sprintf("in %s/s  out %s/s", text.Bytes(int64(u.NetRxRate)), text.Bytes(int64(u.NetTxRate))),
+			fmt.Sprintf("all in %s out %s", text.Bytes(u.NetRx), text.Bytes(u.NetTx))))
 	}
 	if idle := a.now.Sub(u.Active); fresh && !u.Active.IsZero() && idle >= time.Minute {
 		p.styled("idle", num, text.Age(idle.Truncate(time.Minute)))

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"strings"
 
 	"cove/tui/text"
@@ -55,11 +56,16 @@ func (p *page) styled(name string, st theme.Style, value string) {
 
 // list is words with a dot between them.
 func (p *page) list(words ...string) string {
-	var kept []string
-	for _, w := range words {
-		if w != "" {
-			kept = append(kept, w)
+	kept := slices.DeleteFunc(words, func(w string) bool { return w == "" })
+	return strings.Join(kept, " "+p.th.Glyphs.Dot+" ")
+}
+
+// listed is [page.list] of as many words as fit in one line of values.
+func (p *page) listed(words ...string) string {
+	for n := len(words); n > 1; n-- {
+		if s := p.list(slices.Clone(words[:n])...); text.Width(s) <= p.w-nameWidth {
+			return s
 		}
 	}
-	return strings.Join(kept, " "+p.th.Glyphs.Dot+" ")
+	return words[0]
 }

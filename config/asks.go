@@ -285,8 +285,22 @@ func askMounts(a *asking, s, g Spec) {
 		}
 		if why := leadsOut(m.Source, a.project); why != "" {
 			a.add(key+".source", "mounts %s (%s) at %s, %s", quote(m.Source), m.Mode, quote(m.Target), why)
+		} else if !workplace(m.Target, g.Workdir) {
+			// Programs that the user starts, or their settings, may be there.
+			a.add(key+".target", "puts its own files in place of the sandbox's %s", quote(m.Target))
 		}
 	}
+}
+
+// workplace tells whether a target is a place for what is worked on, where no
+// program looks for others or for its settings.
+func workplace(target, workdir string) bool {
+	for _, dir := range []string{workdir, "/workspace", "/mnt", "/srv"} {
+		if dir != "" && dir != "/" && below(target, dir) {
+			return true
+		}
+	}
+	return false
 }
 
 // leadsOut tells why a path is not one of the directory's: "" when it is, also

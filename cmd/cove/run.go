@@ -12,6 +12,7 @@ import (
 	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/frame"
+	"cove/tui/action"
 	"cove/tui/attach"
 )
 
@@ -156,6 +157,10 @@ func commandThere(spec config.Spec, profile string) error {
 	if !errors.As(err, &missing) || missing.Install == "" {
 		return err
 	}
-	return hint(err, "for all sandboxes: sudo %s; or in one: cove create -p %s -n NAME, cove exec NAME -- %s, cove attach NAME",
-		missing.Install, profile, missing.Install)
+	create := []string{"cove", "create"}
+	if profile != "" {
+		create = append(create, "-p", profile)
+	}
+	return hint(err, "for all sandboxes: sudo %s; or in one: %s -n NAME, cove exec NAME -- %s, cove attach NAME",
+		missing.Install, action.Quote(create...), missing.Install)
 }

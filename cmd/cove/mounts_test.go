@@ -292,6 +292,7 @@ func TestMountsOfRoot(t *testing.T) {
 	kept("a restart that could not be")
 	h.must("stop", "a")
 	h.refuse(1, []string{"a:", base + "/data", "no such file", "put it back"}, "start", "a")
+	h.refuse(1, []string{base + "/data", "no such file", "put it back"}, "cp", "a:/workspace/mine", base+"/copy")
 	h.tree(1001, "data/", "data/d")
 	h.refuse(1, []string{"a:", base + "/data", "another one now"}, "start", "a")
 	if err := os.RemoveAll(base + "/data"); err != nil {
@@ -304,6 +305,11 @@ func TestMountsOfRoot(t *testing.T) {
 	}
 	if err := os.Rename(base+"/else", base+"/data"); err != nil {
 		t.Fatal(err)
+	}
+	// Stopped, its mounts are there for copies, as whom they belong to.
+	h.must("cp", base+"/data/d", "a:/workspace/copied")
+	if got := owner(t, proj+"/copied"); !strings.HasPrefix(got, "1001:1001 ") {
+		t.Errorf("what is copied in belongs to %s", got)
 	}
 	h.must("start", "a")
 	kept("having been away")

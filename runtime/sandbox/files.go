@@ -58,7 +58,7 @@ func (m *Manager) copying(o *operation, ready, end chan struct{}) error {
 	b := o.b
 	o.enter(o.from) // it says what is under way
 	if err := m.launchAs(o, quiet(b.record()), nil, nil); err != nil {
-		return err
+		return asMount(err)
 	}
 	o.stage("open")
 	close(ready)

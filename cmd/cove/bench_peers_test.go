@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +43,11 @@ type peer struct {
 func newPeers(b *testing.B, h *host, spec config.Spec) *peers {
 	b.Helper()
 	p := &peers{runc: newBaseline(b, h, spec)}
+	// podman's crun makes it, wherever podman is told to keep its own.
+	const state = "/run/crun"
+	if _, err := os.Lstat(state); errors.Is(err, fs.ErrNotExist) {
+		b.Cleanup(func() { _ = os.Remove(state) })
+	}
 	p.runc.stay(b)
 	root := filepath.Join(p.runc.bundle, "rootfs")
 	dir := filepath.Dir(p.runc.root)
@@ -126,12 +134,7 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 		b.Fatal(err)
 	}
 	r.unmount = func() {
-		left, err := filepath.Glob("/sys/fs/cgroup/*" + r.group)
-		if err == nil {
-			for _, dir := range append(left, "/sys/fs/cgroup"+r.group) {
-				_ = os.Remove(dir)
-			}
-		}
+		removeGroups(b, r.group)
 		_ = driver.Unmount(target)
 		_ = driver.Close()
 		_ = maps.Close()
@@ -157,6 +160,30 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 	}
 	r.write(b, r.bundle, "/bin/true")
 	return r
+}
+
+// removeGroups removes a control group and those below it, which podman leaves,
+// from every hierarchy.
+func removeGroups(b *testing.B, group string) {
+	b.Helper()
+	tops, err := filepath.Glob("/sys/fs/cgroup/*" + group)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, top := range append(tops, "/sys/fs/cgroup"+group) {
+		var dirs []string
+		_ = filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
+			if err == nil && e.IsDir() {
+				dirs = append(dirs, path)
+			}
+			return nil
+		})
+		for _, dir := range slices.Backward(dirs) { // the deepest first
+			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				b.Errorf("remove the peers' control groups: %v", err)
+			}
+		}
+	}
 }
 
 // write writes the bundle's configuration for a command.

@@ -25,7 +25,7 @@ const (
 // sandbox said: of any content, but for bytes that are no UTF-8.
 type LogLine struct {
 	Time   time.Time `json:"time"`
-	Source string    `json:"source,omitempty"` // "setup", or "exec-" and a number
+	Source string    `json:"source,omitempty"` // "setup", "exec-" and a number; "cove" of a log that broke off
 	Stream LogStream `json:"stream"`
 	Text   string    `json:"text"`
 }

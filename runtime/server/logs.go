@@ -44,7 +44,11 @@ func (q *request) logs() error {
 		return nil
 	}
 	defer g.Close()
-	q.failure = q.programLogs(ctx, g.Client, follow)
+	if err = q.programLogs(ctx, g.Client, follow); err != nil && ctx.Err() == nil {
+		// The answer has begun, so that this is how it can be told.
+		err = errors.Join(err, q.send(api.LogLine{Time: time.Now().UTC(), Source: "cove", Stream: api.LogEnd, Text: err.Error()}))
+	}
+	q.failure = err
 	return nil
 }
 

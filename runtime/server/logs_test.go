@@ -34,10 +34,10 @@ func TestLogs(t *testing.T) {
 		"what has no end":  {[]string{rec(1, "stdout", "prompt> "), `{"kind":"now"}`}, "1 stdout prompt> "},
 		"no text":          {[]string{rec(1, "stdout", "a\xffb\x1b[2J\n")}, "1 stdout a\uFFFDb\x1b[2J"},
 		"a long line":      {[]string{rec(1, "stdout", long+long+"y\n")}, "1 stdout " + long + "|1 stdout " + long + "|1 stdout y"},
-		"no kind":          {[]string{rec(1, "evil", "x")}, ""},
-		"no JSON":          {[]string{"{"}, ""},
+		"no kind":          {[]string{rec(1, "evil", "x")}, "broke off"},
+		"no JSON":          {[]string{"{"}, "broke off"},
 		"a time of no age": {[]string{`{"time":9223372036854775807,"id":1,"kind":"start"}`}, "1 start "},
-		"endless":          {[]string{strings.Repeat("x", 200<<10)}, ""},
+		"endless":          {[]string{strings.Repeat("x", 200<<10)}, "broke off"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
@@ -55,6 +55,8 @@ func TestLogs(t *testing.T) {
 				}
 				noError(t, err)
 				switch {
+				case l.Source == "cove":
+					got = append(got, "broke off")
 				case l.Source == "setup":
 					got = append(got, "setup "+l.Text)
 				case l.Stream != api.LogPing:

@@ -9,6 +9,8 @@ import (
 	"path"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"cove/runtime/files"
 	"cove/runtime/guest"
 )
@@ -17,6 +19,10 @@ import (
 // or comes from its standard input. PID 1 starts it as the user whose files they
 // are, so that it can do no more than that user's own programs.
 const filesArg = "files"
+
+// copyPipe is the size of the pipes that a copy goes through: what a user may have
+// (pipe(7), pipe-max-size).
+const copyPipe = 1 << 20
 
 // newFiles is the program for a Files request.
 func newFiles(conf *settings, req *guest.Request) (*program, *startError) {
@@ -49,6 +55,10 @@ func copyFiles(text string) error {
 	var f guest.FilesRequest
 	if err := json.Unmarshal([]byte(text), &f); err != nil {
 		return fmt.Errorf("read the request: %w", err)
+	}
+	for _, fd := range []uintptr{0, 1} {
+		// Larger pipes, fewer turns; where that may not be, it goes without.
+		_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, copyPipe)
 	}
 	where := atHome(f.Path)
 	var sum files.Summary

@@ -167,24 +167,45 @@ func (c *copying) in(ctx context.Context) ([]told, error) {
 		return []told{t}, err
 	}
 	here := told{where: c.src}
-	r, w := io.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		out := bufio.NewWriterSize(w, frame.Chunk)
+		out := bufio.NewWriterSize(stdinOf{to.conn, nil}, frame.Chunk)
 		sum, err := files.Pack(out, c.src.path, files.PackOptions{Name: files.Root, Follow: c.flags.follow, Count: &c.count})
 		here.sum = sum
 		if err == nil {
 			err = out.Flush()
 		}
-		if err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		switch {
+		case err == nil:
+			_ = to.conn.CloseStdin()
+		case errors.Is(err, io.ErrClosedPipe): // the other end says why
+		default:
 			here.sum.Fatal = err.Error()
+			closeQuietly(to.conn) // half a tar must not pass for a whole one
 		}
-		_ = w.CloseWithError(err)
 	})
-	there, err := to.pump(r, nil)
-	_ = r.Close()
+	there, err := to.pump(nil, nil)
 	wg.Wait()
+	if here.sum.Fatal != "" {
+		return []told{here}, nil
+	}
 	return []told{there, here}, err
+}
+
+// stdinOf is the standard input of a sandbox's end as a writer.
+type stdinOf struct {
+	conn  *api.Stream
+	count *files.Counter // nil: who writes counts
+}
+
+func (s stdinOf) Write(p []byte) (int, error) {
+	if s.count != nil {
+		s.count.Bytes.Add(int64(len(p)))
+	}
+	if s.conn.WriteStdin(p) != nil {
+		return 0, io.ErrClosedPipe // whoever receives of it knows why
+	}
+	return len(p), nil
 }
 
 // out copies out of a sandbox. What comes is looked at as hostile.
@@ -246,19 +267,22 @@ func (c *copying) across(ctx context.Context) ([]told, error) {
 	defer to.close()
 	var source told
 	var serr error
-	r, w := io.Pipe()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		source, serr = from.pump(nil, w)
-		_ = w.CloseWithError(serr)
+		source, serr = from.pump(nil, stdinOf{to.conn, &c.count})
+		if serr == nil && source.sum.Fatal == "" {
+			_ = to.conn.CloseStdin()
+			return
+		}
+		closeQuietly(to.conn) // half a tar must not pass for a whole one
 	})
-	target, terr := to.pump(&counted{r, &c.count}, nil)
-	if terr != nil || target.sum.Fatal != "" {
-		from.close()
-	}
-	_ = r.Close()
+	target, terr := to.pump(nil, nil)
+	from.close() // where the target ended first, it has more to say
 	wg.Wait()
-	if terr == nil && target.sum.Fatal == "" {
+	switch {
+	case source.sum.Fatal != "":
+		return []told{source}, nil
+	case terr == nil && target.sum.Fatal == "":
 		terr = serr
 	}
 	return []told{source, target}, terr

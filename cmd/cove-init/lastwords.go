@@ -3,25 +3,21 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"time"
 
 	"cove/runtime/frame"
 )
 
-// atOnce is how soon a program ends that has not got to do anything.
-const atOnce = 3 * time.Second
-
-// explained adds, to the status of a program that failed at once, what it said
-// last: its terminal goes with it, and nobody can have read it.
+// explained adds, to the status of a program that failed, what it said last: its
+// terminal goes with it, and who was shown that much may not have read it.
 func (x *session) explained(s frame.ExitStatus) frame.ExitStatus {
-	if s.Code == 0 || s.Signal != 0 || s.Error != "" || !x.named || x.past == nil || time.Since(x.created) > atOnce {
+	if s.Code == 0 || s.Signal != 0 || s.Error != "" || !x.named || x.past == nil {
 		return s
 	}
 	x.mu.Lock()
 	said := x.past.last(4, 4<<10)
 	x.mu.Unlock()
 	if line := lastWords(said); line != "" {
-		s.Error = fmt.Sprintf("the session ended with status %d at once: %s", s.Code, line)
+		s.Error = fmt.Sprintf("the session ended with status %d: %s", s.Code, line)
 	}
 	return s
 }

@@ -181,7 +181,7 @@ func TestAgentIsMissing(t *testing.T) {
 	now.detach()
 }
 
-// An agent that fails at once takes its terminal with it: what it said is told.
+// An agent that fails takes its terminal with it: what it said is told.
 func TestAgentFails(t *testing.T) {
 	h := realHost(t)
 	p := h.profile("broken", `
@@ -189,7 +189,7 @@ extends = "shell"
 command = ["sh", "-c", "printf 'working\\n\\033]0;title\\007\\033[31mE: no \\342\\230\\203 node\\033[0m\\n\\033[2K\\r'; exit 127"]
 `)
 	tt := h.terminal(100, 24, "run", "-p", p, "-n", "b")
-	tt.See("cove: b: the session ended with status 127 at once: E: no ☃ node")
+	tt.See("cove: b: the session ended with status 127: E: no ☃ node")
 	if err := tt.Exit(); err == nil || err.Error() != "exit status 127" {
 		t.Errorf("run ended with %v", err)
 	}

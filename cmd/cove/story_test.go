@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,7 +147,7 @@ func TestStories(t *testing.T) {
 	for _, name := range []string{"box", "zed"} {
 		h.must("create", "-p", "shell", "-n", name)
 	}
-	for _, st := range append(append(formStories(), listStories()...), attachStories()...) {
+	for _, st := range slices.Concat(formStories(), listStories(), watchStories(), attachStories()) {
 		t.Run(st.name, func(t *testing.T) {
 			s := &scene{h.in(t)}
 			st.tell(s)

@@ -60,9 +60,11 @@ func (q *request) sendLogPing() error {
 func (q *request) programLogs(ctx context.Context, client *guest.Client, follow bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	records, ended := make(chan guest.LogRecord), make(chan error, 1)
+	records, ended := make(chan guest.LogRecord), make(chan struct{})
+	var end error // once ended is closed
 	go func() {
-		ended <- client.Logs(ctx, follow, func(r guest.LogRecord) error {
+		defer close(ended)
+		end = client.Logs(ctx, follow, func(r guest.LogRecord) error {
 			select {
 			case records <- r:
 				return nil
@@ -73,9 +75,7 @@ func (q *request) programLogs(ctx context.Context, client *guest.Client, follow 
 	}()
 	defer func() {
 		cancel()
-		if ended != nil {
-			_ = <-ended // the cause of its end is ours
-		}
+		<-ended
 	}()
 	join := newJoiner(q.send)
 	quiet := time.NewTicker(api.PingInterval)
@@ -95,9 +95,8 @@ func (q *request) programLogs(ctx context.Context, client *guest.Client, follow 
 			quiet.Reset(api.PingInterval)
 		case <-quiet.C:
 			err = q.sendLogPing()
-		case err := <-ended:
-			ended = nil
-			return errors.Join(join.flush(), err)
+		case <-ended:
+			return errors.Join(join.flush(), end)
 		}
 		if err != nil {
 			return err

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
 // Docker drops all that is forwarded and not its own, and leaves one chain to
@@ -148,13 +147,8 @@ func letsThrough(rules []*nftables.Rule, uplink string) bool {
 }
 
 func familyName(f nftables.TableFamily) string {
-	switch f {
-	case nftables.TableFamilyIPv4:
-		return "ip"
-	case nftables.TableFamilyIPv6:
-		return "ip6"
-	case unix.NFPROTO_INET:
-		return "inet"
+	if name, ok := map[nftables.TableFamily]string{nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6", nftables.TableFamilyINet: "inet"}[f]; ok {
+		return name
 	}
 	return fmt.Sprint(byte(f))
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -40,13 +41,39 @@ func (d *Driver) rebuild(ctx context.Context) error {
 	}
 	var errs []error
 	for id, c := range before {
-		// Its old end may still be there while the kernel clears away.
-		if err := d.connect(id, c.ns, c.policy); err != nil {
-			errs = append(errs, fmt.Errorf("connect %s again: %w", id, err))
+		if err := d.reconnect(id, c.ns, c.policy); err != nil {
+			d.log.Error("a running sandbox has lost its network", "sandbox", id, "error", err)
 		}
 		errs = append(errs, c.ns.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// reconnect makes a link for a sandbox that had one, to a gate that is gone: its
+// end of that may still be there while the kernel clears away.
+func (d *Driver) reconnect(id string, ns *os.File, p Policy) error {
+	err := inNS(ns, func() error {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		old, err := h.LinkByName(insideLink)
+		if errors.As(err, &netlink.LinkNotFoundError{}) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := h.LinkDel(old); err != nil && !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remove the old link: %w", err)
+	}
+	return d.connect(id, ns, p)
 }
 
 // letGo closes the gate and what watches it.

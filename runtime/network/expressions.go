@@ -113,6 +113,15 @@ func flag(key expr.CtKey, bits uint32) exprs {
 
 func connection(bits uint32) exprs { return flag(expr.CtKeySTATE, bits) }
 
+// moreThan is true for a packet whose source has more connections than that; s
+// is where they are counted.
+func moreThan(most uint32, s *nftables.Set, v6 bool) exprs {
+	return rule(family(v6), exprs{address(v6, false, 1), &expr.Dynset{
+		SrcRegKey: 1, SetName: s.Name, SetID: s.ID, Operation: uint32(unix.NFT_DYNSET_OP_ADD),
+		Exprs: []expr.Any{&expr.Connlimit{Count: most, Flags: unix.NFT_LIMIT_F_INV}},
+	}})
+}
+
 // translated is true for connections whose destination a rule has changed
 // (IPS_DST_NAT of the kernel's nf_conntrack_common.h).
 func translated() exprs { return flag(expr.CtKeySTATUS, 1<<5) }

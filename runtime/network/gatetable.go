@@ -21,6 +21,8 @@ const dnsPort = 53
 //     is in no set that nothing opens, and then in none that its policy closes
 //     (chain forward). Every packet is judged, not only the first of a
 //     connection: a policy that gets tighter holds for what is open.
+//   - a sandbox has at most [maxConnections] of them: the host keeps track of
+//     each as well, in one table for all that goes on there.
 //   - 169.254.1.1:53 is the host's resolver (chain dns), wherever that is.
 //
 // To a sandbox only answers come.
@@ -30,7 +32,13 @@ type gateTable struct {
 	// host4 and host6 are the host's own addresses, near4 and near6 the
 	// networks it is attached to.
 	from4, from6, egress, host4, host6, near4, near6 *nftables.Set
+	// most is how many connections a sandbox may have.
+	most uint32
 }
+
+// maxConnections is far above what builds and browsers open at once, and an
+// eighth of the table of connections of a host with 2 GiB (nf_conntrack_max).
+const maxConnections = 8192
 
 // The interface of the gate that leads to the host, and the chains that a
 // policy may name.
@@ -50,7 +58,7 @@ func newGateTable(inst string) *gateTable {
 		return &nftables.Set{Table: t, Name: name, KeyType: addr, Interval: true}
 	}
 	return &gateTable{
-		table:  t,
+		table: t, most: maxConnections,
 		from4:  &nftables.Set{Table: t, Name: "from4", KeyType: pair(nftables.TypeIPAddr), Concatenation: true},
 		from6:  &nftables.Set{Table: t, Name: "from6", KeyType: pair(nftables.TypeIP6Addr), Concatenation: true},
 		egress: &nftables.Set{Table: t, Name: "egress", KeyType: nftables.TypeIFName, IsMap: true, DataType: nftables.TypeVerdict},
@@ -84,6 +92,10 @@ func (g *gateTable) install(c *nftables.Conn, s surroundings, links []*link) err
 		false: {Table: t, Name: "private4", KeyType: nftables.TypeIPAddr, Interval: true},
 		true:  {Table: t, Name: "private6", KeyType: nftables.TypeIP6Addr, Interval: true},
 	}
+	many := map[bool]*nftables.Set{
+		false: {Table: t, Name: "many4", KeyType: nftables.TypeIPAddr, Dynamic: true},
+		true:  {Table: t, Name: "many6", KeyType: nftables.TypeIP6Addr, Dynamic: true},
+	}
 	own, near := map[bool]*nftables.Set{false: g.host4, true: g.host6}, map[bool]*nftables.Set{false: g.near4, true: g.near6}
 	for _, set := range []struct {
 		s    *nftables.Set
@@ -93,7 +105,7 @@ func (g *gateTable) install(c *nftables.Conn, s surroundings, links []*link) err
 		{private[false], intervals(private4())}, {private[true], intervals(private6())},
 		{g.host4, intervals(ofFamily(s.own, false))}, {g.host6, intervals(ofFamily(s.own, true))},
 		{g.near4, intervals(ofFamily(s.near, false))}, {g.near6, intervals(ofFamily(s.near, true))},
-		{g.from4, nil}, {g.from6, nil},
+		{g.from4, nil}, {g.from6, nil}, {many[false], nil}, {many[true], nil},
 	} {
 		if err := c.AddSet(set.s, set.list); err != nil {
 			return err
@@ -141,6 +153,8 @@ func (g *gateTable) install(c *nftables.Conn, s surroundings, links []*link) err
 		rule(from(hostLink), connection(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept()),
 		rule(from(hostLink), drop()),
 		rule(notTo(hostLink), jumpTo(chainRefuse)),
+		rule(connection(expr.CtStateBitNEW), moreThan(g.most, many[false], false), jumpTo(chainRefuse)),
+		rule(connection(expr.CtStateBitNEW), moreThan(g.most, many[true], true), jumpTo(chainRefuse)),
 		rule(translated(), accept()),
 		rule(destinationIn(never[false], false), jumpTo(chainRefuse)),
 		rule(destinationIn(never[true], true), jumpTo(chainRefuse)),

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -223,4 +224,41 @@ func TestHostileNeighbour(t *testing.T) {
 	nettest.Run(t, bad, "ip link set eth0 up")
 	nettest.Run(t, bad, "ip link del eth0")
 	checkReach(t, other, Open)
+}
+
+// A sandbox that opens connections without end has its share and no more, and
+// takes nothing from others.
+func TestTooManyConnections(t *testing.T) {
+	nettest.New(t, nil)
+	s := newSide(t, "a00013")
+	bad, _ := s.box("bad", Open)
+	other, _ := s.box("other", Open)
+	s.d.mu.Lock()
+	s.d.gate.table.most = 50
+	err := s.d.installGate()
+	s.d.mu.Unlock()
+	must(t, err)
+	opened := func(ns *os.File, n int) (ok int) {
+		must(t, nettest.In(ns, func() error {
+			for range n {
+				c, err := net.DialTimeout("tcp", net.JoinHostPort(nettest.WebV4, "7"), time.Second)
+				if err != nil {
+					continue
+				}
+				t.Cleanup(func() { _ = c.Close() })
+				ok++
+			}
+			return nil
+		}))
+		return ok
+	}
+	if n := opened(bad, 80); n < 45 || n > 55 {
+		t.Errorf("it has %d connections, the most is 50", n)
+	}
+	if n := opened(other, 10); n != 10 {
+		t.Errorf("another has %d of 10 connections", n)
+	}
+	if got := nettest.Reach(t, bad, nettest.WebV6, 80); got != "internet" {
+		t.Errorf("its IPv6: %s", got)
+	}
 }

@@ -19,11 +19,11 @@ import (
 type Policy int
 
 const (
-	// Blocked: nothing; it has no link.
+	// Blocked is nothing; it has no link.
 	Blocked Policy = iota
-	// Open: the internet and names, but no private network.
+	// Open is the internet and names, but no private network.
 	Open
-	// LAN: private networks too, but never this machine, other sandboxes or
+	// LAN is private networks too, but never this machine, other sandboxes or
 	// the metadata of a cloud.
 	LAN
 )

@@ -30,7 +30,6 @@ type pool struct {
 	mu     sync.Mutex
 	ready  []Namespaces
 	making uint32 // the range that is being made ready, or 0
-	closed bool
 }
 
 func newPool(uids UIDLeases, log *slog.Logger) *pool {

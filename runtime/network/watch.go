@@ -27,12 +27,6 @@ const (
 // door shut.
 const retryAfter = time.Second
 
-// watcher reads notices of the kernel's and says what has changed.
-type watcher struct {
-	files []*os.File
-	done  chan struct{} // closed when all readers have ended
-}
-
 // notify notes a change; the driver's loop looks at it soon.
 func (d *Driver) notify(what int) {
 	d.changedMu.Lock()

@@ -49,7 +49,7 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 	if err != nil {
 		return err
 	}
-	defer ns.Close()
+	defer func() { _ = ns.Close() }()
 	run.UIDBase = ns.UIDBase
 	// From here on release undoes all of it: it takes what it finds.
 	undo.push(func() { m.release(b, run.UIDBase) })

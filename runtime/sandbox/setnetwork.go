@@ -71,6 +71,6 @@ func (m *Manager) connect(ctx context.Context, b *box, run *running, p network.P
 	if err != nil {
 		return fmt.Errorf("find the sandbox's network: %w", err)
 	}
-	defer proc.Close()
+	defer func() { _ = proc.Close() }()
 	return m.opt.Network.Connect(ctx, b.id, ns, p)
 }

@@ -35,13 +35,16 @@ type World struct {
 // WebName has both. Near is on the LAN by its public address, and Private is a
 // private address behind the host's default route.
 const (
-	WebName        = "web.example"
-	WebV4, WebV6   = "198.51.100.10", "2001:db8:100::10"
-	LANV4, LANV6   = "192.168.77.10", "fd77::10"
-	Near           = "2001:db8:77::10"
-	Private        = "10.9.9.9"
-	MetaV4, MetaV6 = "169.254.169.254", "fd00:ec2::254"
-	Resolver       = "192.168.77.53" // on the LAN
+	WebName  = "web.example"
+	WebV4    = "198.51.100.10"
+	WebV6    = "2001:db8:100::10"
+	LANV4    = "192.168.77.10"
+	LANV6    = "fd77::10"
+	Near     = "2001:db8:77::10"
+	Private  = "10.9.9.9"
+	MetaV4   = "169.254.169.254"
+	MetaV6   = "fd00:ec2::254"
+	Resolver = "192.168.77.53" // on the LAN
 )
 
 // HostAddrs are those of the host.

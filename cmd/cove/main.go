@@ -6,12 +6,16 @@ package main
 import (
 	"os"
 
+	"cove/runtime/server"
 	"cove/runtime/volume"
 )
 
 func main() {
 	if len(os.Args) == 1 && os.Args[0] == volume.OpenerName {
 		os.Exit(volume.Opener())
+	}
+	if len(os.Args) > 0 && os.Args[0] == server.TakerName {
+		os.Exit(server.Taker(os.Args))
 	}
 	os.Exit(newApp().execute(os.Args[1:]))
 }

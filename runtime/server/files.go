@@ -22,42 +22,116 @@ const maxFiles = config.MaxMounts
 // time, on all connections.
 const maxHeld = 4 * maxFiles
 
-// files are the descriptors that came with the first request of a connection
-// (SCM_RIGHTS, unix(7)). They are taken in only until that request has been
-// read: what comes afterwards the kernel drops, or it is closed at once.
+// files are the descriptors that came with the first byte of a connection
+// (SCM_RIGHTS, unix(7)). Those that come later the kernel drops, and so it does
+// with those of who may not use the daemon.
 //
-// A peer may send what cannot be closed without its doing, a file of a FUSE file
-// system of its own: closing it holds up its own connection, which counts
-// against the peer until it is closed.
+// To close a descriptor can take for ever: of a file on a FUSE file system the
+// kernel waits for the answer of whoever serves it, and nothing ends that wait,
+// not even SIGKILL. A process that waits so keeps its locks. Whoever may connect
+// could hold up the daemon for good, so none of a user's descriptors is in the
+// daemon before another process ([Taker]) has seen that it is a directory: to
+// close that waits for nobody.
 type files struct {
 	// hold and release count them for the peer; hold says whether it may.
 	hold    func(n int) bool
 	release func(n int)
+	// taker is nil for root's connections, who needs no such tricks.
+	taker *takers
+	uid   int
+	// allowed tells whether any may be taken at all.
+	allowed func() bool
 
 	mu     sync.Mutex
 	held   int
+	begun  bool // the first byte has been read
 	sealed bool
 	got    []*os.File
 	err    error // why what came cannot be used
 }
 
-// read is a Read that also takes what comes beside the bytes.
+// read is a Read that also takes what comes beside the first byte.
 func (f *files) read(c *net.UnixConn, p []byte) (int, error) {
-	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
-	// The descriptors are closed on exec: Go sets MSG_CMSG_CLOEXEC.
-	n, k, flags, _, err := c.ReadMsgUnix(p, oob)
-	if k > 0 {
-		f.take(oob[:k], flags&unix.MSG_CTRUNC != 0)
+	if len(p) == 0 || f.begin() {
+		return f.readBytes(c, p)
 	}
-	if err == nil && n == 0 && len(p) > 0 {
-		err = io.EOF // ReadMsgUnix does not say so
+	if f.taker == nil {
+		oob := make([]byte, unix.CmsgSpace(4*maxFiles))
+		// The descriptors are closed on exec: Go sets MSG_CMSG_CLOEXEC.
+		n, k, flags, _, err := c.ReadMsgUnix(p, oob)
+		if k > 0 {
+			got, err := rights(oob[:k])
+			f.take(got, flags&unix.MSG_CTRUNC != 0, err)
+		}
+		return ended(n, err)
+	}
+	some, err := accompanied(c)
+	if err != nil {
+		return 0, err
+	}
+	if !some || !f.allowed() {
+		return f.readBytes(c, p)
+	}
+	n, got, err := f.taker.take(c, f.uid, p)
+	if errors.Is(err, errBusy) {
+		f.take(nil, false, &api.Error{Code: api.CodeUnavailable, Message: "too many of your requests bring open files along: try again when some are done"})
+		return f.readBytes(c, p)
+	}
+	if refused, ok := errors.AsType[*api.Error](err); ok {
+		f.take(nil, false, refused)
+		return ended(n, nil)
+	}
+	f.take(got, false, nil)
+	return n, err
+}
+
+// begin tells whether something has been read already. From now on it has.
+func (f *files) begin() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := f.begun
+	f.begun = true
+	return was
+}
+
+// readBytes reads with no room for descriptors: the kernel drops them, which
+// waits for nobody.
+func (f *files) readBytes(c *net.UnixConn, p []byte) (int, error) {
+	n, _, flags, _, err := c.ReadMsgUnix(p, nil)
+	if flags&unix.MSG_CTRUNC != 0 {
+		f.take(nil, false, invalid("open files came with the request, but not with its first byte"))
+	}
+	return ended(n, err)
+}
+
+// ended gives the end of a stream its name, which ReadMsgUnix does not.
+func ended(n int, err error) (int, error) {
+	if err == nil && n == 0 {
+		err = io.EOF
 	}
 	return n, err
 }
 
-// take keeps the descriptors of a control message, or closes them.
-func (f *files) take(oob []byte, cut bool) {
-	got, err := rights(oob)
+// accompanied waits for the first byte, leaves it there, and tells whether
+// descriptors come with it: without room for them the kernel says so, and
+// nothing is opened (MSG_CTRUNC, recvmsg(2)).
+func accompanied(c *net.UnixConn) (bool, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	var flags int
+	var rerr error
+	err = raw.Read(func(fd uintptr) bool {
+		_, _, flags, _, rerr = unix.Recvmsg(int(fd), make([]byte, 1), nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return !errors.Is(rerr, unix.EAGAIN) && !errors.Is(rerr, unix.EINTR)
+	})
+	return flags&unix.MSG_CTRUNC != 0, errors.Join(err, rerr)
+}
+
+// take keeps descriptors, or closes them where they are too many, more than were
+// cut off, or err says why they cannot be used.
+func (f *files) take(got []*os.File, cut bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.got = append(f.got, got...)
@@ -69,11 +143,15 @@ func (f *files) take(oob []byte, cut bool) {
 	case !may:
 		f.err = &api.Error{Code: api.CodeUnavailable, Message: fmt.Sprintf("you have more than %d open files with the daemon", maxHeld), Hint: "try again when other requests are done"}
 	case cut || len(f.got) > maxFiles:
-		f.err = invalid("more than %d open files came with the request", maxFiles)
+		f.err = errTooMany()
 	}
 	if f.sealed || f.err != nil {
 		f.drop()
 	}
+}
+
+func errTooMany() error {
+	return invalid("more than %d open files came with the request", maxFiles)
 }
 
 // drop closes what is there. The caller holds f.mu.

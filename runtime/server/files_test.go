@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -155,12 +156,12 @@ func TestHostileSenders(t *testing.T) {
 	}{
 		{"one", func(s *sender) { s.send(create, dir) }, 1, 201, ""},
 		{"the most", func(s *sender) { s.send(create, many(maxFiles)...) }, maxFiles, 201, ""},
-		{"what is no directory", func(s *sender) { s.send(create, pipe) }, 1, 201, ""}, // the Manager's to refuse
+		{"what is no directory", func(s *sender) { s.send(create, dir, pipe) }, 0, 400, "not an open directory"},
 		{"in parts", func(s *sender) {
 			s.send(create[:10], dir)
 			s.send(create[10:len(create)-5], dir)
 			s.send(create[len(create)-5:], dir)
-		}, 3, 201, ""},
+		}, 0, 400, "not with its first byte"},
 		{"too many", func(s *sender) { s.send(create, many(maxFiles+1)...) }, 0, 400, "more than 64 open files"},
 		{"far too many", func(s *sender) { s.send(create, many(253)...) }, 0, 400, "more than 64 open files"},
 		{"too many, in parts", func(s *sender) {
@@ -168,7 +169,7 @@ func TestHostileSenders(t *testing.T) {
 				s.send(create[i:i+1], many(2)...)
 			}
 			s.send(create[40:])
-		}, 0, 400, "more than 64 open files"},
+		}, 0, 400, "not with its first byte"},
 		{"with a list", func(s *sender) { s.send(rawRequest("GET", "/sandboxes", ""), dir) }, 0, 400, "takes none"},
 		{"with a start", func(s *sender) { s.send(rawRequest("POST", "/sandboxes/a/start", "{}"), dir) }, 0, 400, "takes none"},
 		{"with a stream", func(s *sender) {
@@ -309,4 +310,45 @@ func TestFilesWhileAtWork(t *testing.T) {
 	equal(t, 201, status, text)
 	_ = s.Close()
 	settled(t, before)
+}
+
+// opensOf counts this process's descriptors that write to a pipe.
+func opensOf(t *testing.T, w *os.File) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	noError(t, err)
+	n := 0
+	for _, fd := range fds {
+		var st unix.Stat_t
+		k, err := strconv.Atoi(fd.Name())
+		noError(t, err)
+		flags, err := unix.FcntlInt(uintptr(k), unix.F_GETFL, 0)
+		if err == nil && unix.Fstat(k, &st) == nil && st.Ino == inode(t, w) && flags&unix.O_ACCMODE == unix.O_WRONLY {
+			n++
+		}
+	}
+	return n
+}
+
+// Closing what is no directory can take for ever (see files), so none is ever the
+// server's, not for a moment: of a pipe whose other end the test reads, the
+// server would be one more writer.
+func TestOnlyDirectoriesGetIn(t *testing.T) {
+	h := newHost(t)
+	r, w, err := os.Pipe()
+	noError(t, err)
+	defer r.Close()
+	defer w.Close()
+	for _, uid := range []int{owner, outsider} {
+		s := h.sender(t, uid)
+		s.send(rawRequest("POST", "/sandboxes", `{"name":"n","spec":{"image":"host"}}`)[:20], w)
+		// The request is not over: who keeps what came keeps it now.
+		for range 50 {
+			<-time.After(time.Millisecond)
+			if n := opensOf(t, w); n != 1 {
+				t.Fatalf("%d descriptors for what uid %d sent", n, uid)
+			}
+		}
+		_ = s.Close()
+	}
 }

@@ -43,6 +43,9 @@ func peerOf(c net.Conn) (peer, error) {
 // peers are all connections, by who made them.
 type peers struct {
 	most int // per uid but root
+	// allowed tells who may use the daemon.
+	allowed func(uid int) bool
+	taker   *takers
 
 	mu    sync.Mutex
 	conns map[*peerConn]struct{}
@@ -50,8 +53,10 @@ type peers struct {
 	files map[int]int // by uid, those that came with requests
 }
 
-func newPeers(most int) *peers {
-	return &peers{most: most, conns: map[*peerConn]struct{}{}, count: map[int]int{}, files: map[int]int{}}
+func newPeers(most int, allowed func(uid int) bool) *peers {
+	return &peers{
+		most: most, allowed: allowed, taker: newTakers(), conns: map[*peerConn]struct{}{}, count: map[int]int{}, files: map[int]int{},
+	}
 }
 
 // peerConn is a connection whose peer is known. From Close on it no longer
@@ -64,8 +69,7 @@ type peerConn struct {
 	files files
 }
 
-// Read reads, and until the first request is read takes the descriptors that
-// come with it.
+// Read reads, and takes the descriptors that come with the first request.
 func (k *peerConn) Read(p []byte) (int, error) {
 	if u, ok := k.Conn.(*net.UnixConn); ok && !k.files.isSealed() {
 		return k.files.read(u, p)
@@ -83,6 +87,9 @@ func (s *peers) add(c net.Conn, p peer) (*peerConn, bool) {
 	k := &peerConn{Conn: c, peer: p, peers: s, quiet: true}
 	k.files.hold = func(n int) bool { return s.hold(p.uid, n) }
 	k.files.release = func(n int) { s.hold(p.uid, -n) }
+	if p.uid != 0 {
+		k.files.taker, k.files.uid, k.files.allowed = s.taker, p.uid, func() bool { return s.allowed(p.uid) }
+	}
 	s.conns[k] = struct{}{}
 	s.count[p.uid]++
 	return k, true

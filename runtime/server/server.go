@@ -101,9 +101,13 @@ func New(opt Options) *Server {
 	}
 	s := &Server{
 		opt: opt, log: opt.Log, routes: routes(),
-		members: &members{group: opt.Group, groupFile: opt.GroupFile, passwdFile: opt.PasswdFile},
-		peers:   newPeers(opt.MaxConns), identify: peerOf, eventTimeout: eventTimeout,
+		members:  &members{group: opt.Group, groupFile: opt.GroupFile, passwdFile: opt.PasswdFile},
+		identify: peerOf, eventTimeout: eventTimeout,
 	}
+	s.peers = newPeers(opt.MaxConns, func(uid int) bool {
+		member, err := s.members.has(uid)
+		return member && err == nil
+	})
 	s.under.idle = make(chan struct{}, 1)
 	s.under.streams, s.under.cut = context.WithCancelCause(context.Background())
 	return s

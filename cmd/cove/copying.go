@@ -51,8 +51,10 @@ func (a *app) copyFiles(ctx context.Context, src, dst endpoint, flags copyFlags)
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	c := &copying{a: a, client: client, flags: flags, src: src, dst: dst}
+	clearLine := func() {}
 	if isTerminal(a.stderr) && !flags.quiet {
-		defer c.showProgress()()
+		clearLine = c.showProgress()
+		defer clearLine()
 	}
 	var sums []told
 	switch {
@@ -69,6 +71,7 @@ func (a *app) copyFiles(ctx context.Context, src, dst endpoint, flags copyFlags)
 	if err != nil {
 		return err
 	}
+	clearLine() // before anything else is said
 	return a.tell(sums)
 }
 

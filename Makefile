@@ -14,7 +14,7 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 BUILD_DEPS := gcc:/usr/bin/gcc pkg-config:/usr/bin/pkg-config libseccomp-dev:/usr/include/seccomp.h libc6-dev:/usr/include/stdio.h
 TEST_DEPS  := python3:/usr/bin/python3 python3-venv:/usr/share/doc/python3-venv sudo:/usr/bin/sudo util-linux:/usr/bin/setpriv \
               tmux:/usr/bin/tmux less:/usr/bin/less htop:/usr/bin/htop vim:/usr/bin/vim.basic vim-tiny:/usr/bin/vim.tiny python3-pip:/usr/share/doc/python3-pip procps:/usr/bin/ps e2fsprogs:/sbin/mkfs.ext4 git:/usr/bin/git \
-              nftables:/usr/sbin/nft iproute2:/usr/sbin/ip curl:/usr/bin/curl
+              nftables:/usr/sbin/nft iproute2:/usr/sbin/ip
 
 .PHONY: all run build test soak lint bench install deps test-deps clean
 

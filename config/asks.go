@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -68,12 +69,12 @@ func trustRules() []trustRule {
 		}},
 		{[]string{"Image"}, func(a *asking, s, g Spec) {
 			if s.Image != "host" && s.Image != g.Image {
-				a.add("image", "runs another system than this machine's: %s", quote(s.Image))
+				a.add("image", "runs another system than this machine's: %s", inFull(s.Image))
 			}
 		}},
 		{[]string{"Runtime"}, func(a *asking, s, g Spec) {
 			if s.Runtime != "" && s.Runtime != "runc" && s.Runtime != g.Runtime {
-				a.add("runtime", "is run by %s", quote(s.Runtime))
+				a.add("runtime", "is run by %s", inFull(s.Runtime))
 			}
 		}},
 		// Programs run with what the user gives the sandbox besides: keys by
@@ -88,7 +89,7 @@ func trustRules() []trustRule {
 			}
 			if s.Install != "" && s.Install != g.Install && s.Install != in.Install {
 				// It is shown as what to type.
-				a.add("install", "has you install a program by %s", quote(s.Install))
+				a.add("install", "has you install a program by %s", inFull(s.Install))
 			}
 			if a.strange(s.Setup, g.Setup, in.Setup) {
 				a.add("setup", "runs %s when it is made", count(len(s.Setup), "command"))
@@ -99,7 +100,7 @@ func trustRules() []trustRule {
 		}},
 		{[]string{"User", "NoNewPrivileges"}, func(a *asking, s, g Spec) {
 			if s.User != g.User {
-				a.add("user", "runs programs as %s", quote(s.User))
+				a.add("user", "runs programs as %s", inFull(s.User))
 			}
 			if !s.NoNewPrivileges && g.NoNewPrivileges {
 				a.add("no_new_privileges", "lets programs gain privileges inside (sudo)")
@@ -110,7 +111,7 @@ func trustRules() []trustRule {
 				a.add("git.identity", "takes your name and address from your git configuration")
 			}
 			if s.Git.Name != g.Git.Name && s.Git.Name != "" || s.Git.Email != g.Git.Email && s.Git.Email != "" {
-				a.add("git", "makes commits in the name of %s", quote(s.Git.Name+" <"+s.Git.Email+">"))
+				a.add("git", "makes commits in the name of %s", inFull(s.Git.Name+" <"+s.Git.Email+">"))
 			}
 		}},
 		{[]string{
@@ -134,7 +135,7 @@ func trustRules() []trustRule {
 		{[]string{"Volumes.Name", "Volumes.Target", "Volumes.Subpath", "Volumes.Quota", "Volumes.ReadOnly"}, func(a *asking, s, g Spec) {
 			for i, v := range s.Volumes {
 				if !slices.Contains(g.Volumes, v) {
-					a.add(indexKey("volumes", i), "uses your volume %s at %s", quote(v.Name), quote(v.Target))
+					a.add(indexKey("volumes", i), "uses your volume %s at %s", inFull(v.Name), inFull(v.Target))
 				}
 			}
 		}},
@@ -152,7 +153,11 @@ func plainShell(shell []string) bool {
 	return (dir == "/bin/" || dir == "/usr/bin/") && slices.Contains([]string{"sh", "bash", "dash", "zsh", "fish", "ksh"}, name)
 }
 
-func words(argv []string) string { return quote(strings.Join(argv, " ")) }
+func words(argv []string) string { return inFull(strings.Join(argv, " ")) }
+
+// inFull quotes a value however long it is: what is agreed to must not hide
+// behind what a message has room for.
+func inFull(s string) string { return strconv.QuoteToGraphic(s) }
 
 func count(n int, what string) string {
 	if n == 1 {
@@ -171,9 +176,9 @@ func askEnv(a *asking, s, g Spec) {
 		switch {
 		case known && was == v, ours && inherited == v && v.From == "":
 		case v.From != "":
-			a.add(joinKey("env", name), "takes %s from your environment", quote(name))
+			a.add(joinKey("env", name), "takes %s from your environment", inFull(name))
 		default:
-			a.add(joinKey("env", name), "sets %s to %s", quote(name), quote(v.Value))
+			a.add(joinKey("env", name), "sets %s to %s", inFull(name), inFull(v.Value))
 		}
 	}
 }
@@ -204,7 +209,7 @@ func askResources(a *asking, r, g Resources) {
 	}
 	for _, id := range r.GPU.IDs {
 		if !slices.Contains(g.GPU.IDs, id) {
-			a.add("resources.gpu", "uses the GPU %s", quote(id))
+			a.add("resources.gpu", "uses the GPU %s", inFull(id))
 		}
 	}
 	if r.GPUShared && !g.GPUShared {
@@ -232,7 +237,7 @@ func askNetwork(a *asking, n, g Network) {
 	}
 	for _, d := range g.Deny {
 		if !slices.Contains(n.Deny, d) {
-			a.add("network.deny", "may reach %s", quote(d))
+			a.add("network.deny", "may reach %s", inFull(d))
 		}
 	}
 	// Any entry of these turns the rest off; without one all is open.
@@ -242,12 +247,12 @@ func askNetwork(a *asking, n, g Network) {
 	}
 	for i, c := range n.Allow {
 		if !slices.Contains(g.Allow, c) && (listed || !public(c)) {
-			a.add(indexKey("network.allow", i), "reaches %s", quote(c))
+			a.add(indexKey("network.allow", i), "reaches %s", inFull(c))
 		}
 	}
 	for i, d := range n.Domains {
 		if listed && !slices.Contains(g.Domains, d) {
-			a.add(indexKey("network.domains", i), "reaches %s", quote(d))
+			a.add(indexKey("network.domains", i), "reaches %s", inFull(d))
 		}
 	}
 }
@@ -269,8 +274,16 @@ func public(entry string) bool {
 	if err != nil || p.Bits() < 8 {
 		return false
 	}
-	addr := p.Masked().Addr()
-	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !netip.MustParsePrefix("100.64.0.0/10").Overlaps(p)
+	// A network may have one of these in it without beginning there.
+	for _, other := range []string{
+		"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
+		"64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+	} {
+		if netip.MustParsePrefix(other).Overlaps(p.Masked()) {
+			return false
+		}
+	}
+	return p.Masked().Addr().IsGlobalUnicast() && !p.Addr().Is4In6()
 }
 
 func askMounts(a *asking, s, g Spec) {
@@ -280,14 +293,14 @@ func askMounts(a *asking, s, g Spec) {
 			continue
 		}
 		if m.Mode == MountRWAsRoot {
-			a.add(key+".mode", "writes to %s as root", quote(m.Source))
+			a.add(key+".mode", "writes to %s as root", inFull(m.Source))
 			continue
 		}
 		if why := leadsOut(m.Source, a.project); why != "" {
-			a.add(key+".source", "mounts %s (%s) at %s, %s", quote(m.Source), m.Mode, quote(m.Target), why)
+			a.add(key+".source", "mounts %s (%s) at %s, %s", inFull(m.Source), m.Mode, inFull(m.Target), why)
 		} else if !workplace(m.Target, g.Workdir) {
 			// Programs that the user starts, or their settings, may be there.
-			a.add(key+".target", "puts its own files in place of the sandbox's %s", quote(m.Target))
+			a.add(key+".target", "puts its own files in place of the sandbox's %s", inFull(m.Target))
 		}
 	}
 }
@@ -321,7 +334,7 @@ func leadsOut(path, dir string) string {
 	case err != nil:
 		return "which cannot be looked at"
 	case !below(real, top):
-		return "which is a link to " + quote(real) + ", outside of the project"
+		return "which is a link to " + inFull(real) + ", outside of the project"
 	}
 	return ""
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -290,6 +291,10 @@ func (p *Profile) untrusted() []Problem {
 	}
 	// One is enough to refuse it; "cove trust" tells all.
 	first := p.Project.Beyond[0]
+	const room = 300 // for one line; what is cut off "cove trust" tells
+	if len(first.Message) > room {
+		first.Message = strings.ToValidUTF8(first.Message[:room], "") + "…"
+	}
 	first.Message = "it is not trusted, and " + first.Message
 	if n := len(p.Project.Beyond) - 1; n > 0 {
 		first.Message += fmt.Sprintf(", and asks for %d more", n)

@@ -158,7 +158,12 @@ func trustText(p *config.Profile) string {
 		fmt.Fprintf(&b, "  - %s  (%s)\n", oneLine(asked.Message), oneLine(at))
 	}
 	for i, step := range p.Spec.Setup {
-		fmt.Fprintf(&b, "  setup %d: %s\n", i+1, oneLine(step))
+		// Line by line: joined, what follows a comment would read as part of it.
+		at := fmt.Sprintf("  setup %d: ", i+1)
+		for line := range strings.Lines(step) {
+			fmt.Fprintf(&b, "%s%s\n", at, oneLine(line))
+			at = strings.Repeat(" ", len(at))
+		}
 	}
 	return b.String()
 }

@@ -258,7 +258,7 @@ func attachStories() []story {
 			tt := s.tui(90, 24)
 			tt.pick("box")
 			tt.enter("long")
-			tt.Send("echo asl''eep; sleep 300\r")
+			tt.Send("sh -c \"echo asl''eep; exec sleep 300\"\r") // in a group of its own before it says so
 			tt.See("asleep")
 			tt.Send("\x03")
 			tt.prompt()

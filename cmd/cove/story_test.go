@@ -159,6 +159,9 @@ func TestStories(t *testing.T) {
 					s.must("rm", "--now", b.ID)
 				}
 			}
+			if t.Failed() { // whatever it left running is not the next one's
+				s.must("stop", "--force", "box")
+			}
 			s.must("start", "box")
 		})
 	}

@@ -17,6 +17,7 @@ import (
 // Limits of the forwarder: what it does at once for all sandboxes, and how long.
 const (
 	forwardAtOnce  = 128
+	forwardShare   = 16 // of them for one sandbox
 	forwardTimeout = 5 * time.Second
 	streamTimeout  = 10 * time.Second
 	maxQuestion    = 4096
@@ -32,7 +33,9 @@ type forwarder struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
-	slots   chan struct{}
+	mu      sync.Mutex
+	busy    map[netip.Addr]int // slots in use, by who asks
+	total   int
 	udp     *net.UDPConn
 	tcp     net.Listener
 	dial    net.Dialer
@@ -40,7 +43,7 @@ type forwarder struct {
 
 // newForwarder listens in the gate.
 func newForwarder(gate *os.File, servers []netip.Addr, log *slog.Logger) (*forwarder, error) {
-	f := &forwarder{servers: servers, log: log, slots: make(chan struct{}, forwardAtOnce)}
+	f := &forwarder{servers: servers, log: log, busy: map[netip.Addr]int{}}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	at := netip.AddrPortFrom(resolver4(), dnsPort)
 	err := inNS(gate, func() (err error) {
@@ -70,17 +73,27 @@ func (f *forwarder) close() {
 	f.wg.Wait()
 }
 
-// slot takes one of the slots; false when all are in use.
-func (f *forwarder) slot() bool {
-	select {
-	case f.slots <- struct{}{}:
-		return true
-	default:
+// slot takes one of the slots; false when all are in use, or who has its share.
+// The address is a sandbox's own: the gate drops others (chain spoof).
+func (f *forwarder) slot(who netip.Addr) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.total == forwardAtOnce || f.busy[who] == forwardShare {
 		return false
 	}
+	f.total++
+	f.busy[who]++
+	return true
 }
 
-func (f *forwarder) free() { <-f.slots }
+func (f *forwarder) free(who netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.total--
+	if f.busy[who]--; f.busy[who] == 0 {
+		delete(f.busy, who)
+	}
+}
 
 func (f *forwarder) serveUDP() {
 	buf := make([]byte, maxQuestion)
@@ -90,12 +103,12 @@ func (f *forwarder) serveUDP() {
 			return
 		}
 		// A question has a header, and is none that is marked as an answer (RFC 1035, 4.1.1).
-		if err != nil || n < 12 || buf[2]&0x80 != 0 || !f.slot() {
+		if err != nil || n < 12 || buf[2]&0x80 != 0 || !f.slot(who.Addr().Unmap()) {
 			continue
 		}
 		question := append([]byte(nil), buf[:n]...)
 		f.wg.Go(func() {
-			defer f.free()
+			defer f.free(who.Addr().Unmap())
 			answer, err := f.ask(question)
 			if err != nil {
 				f.log.Debug("no answer for a name", "error", err)
@@ -152,12 +165,16 @@ func (f *forwarder) serveTCP() {
 		if err != nil {
 			continue
 		}
-		if !f.slot() {
+		var who netip.Addr
+		if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+			who = a.AddrPort().Addr().Unmap()
+		}
+		if !f.slot(who) {
 			_ = conn.Close()
 			continue
 		}
 		f.wg.Go(func() {
-			defer f.free()
+			defer f.free(who)
 			defer conn.Close()
 			if err := f.stream(conn); err != nil {
 				f.log.Debug("no answer for a name", "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +43,15 @@ type Options struct {
 type Host struct {
 	opts     Options
 	accounts accounts
+
+	mu      sync.Mutex
+	openers map[uint32]chan struct{} // by uid, a value for each child
 }
+
+// maxOpeners is how many children may open directories for one user at a time.
+// One that waits for a file system which never answers does so for ever, killed
+// or not, and counts.
+const maxOpeners = 32
 
 // New makes a Host; it holds nothing that needs closing.
 func New(o Options) *Host {
@@ -55,7 +64,7 @@ func New(o Options) *Host {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
 	}
-	return &Host{opts: o, accounts: accounts{passwd: o.PasswdFile, group: o.GroupFile}}
+	return &Host{opts: o, accounts: accounts{passwd: o.PasswdFile, group: o.GroupFile}, openers: map[uint32]chan struct{}{}}
 }
 
 // Set is the directories of one sandbox's mounts, held by mounts that are
@@ -230,11 +239,32 @@ func (h *Host) Reopen(ctx context.Context, uid int, mounts []config.Mount, kept 
 	return set, nil
 }
 
+// opener waits until the user may have one more child; done says that it has ended.
+func (h *Host) opener(ctx context.Context, uid uint32) (done func(), err error) {
+	h.mu.Lock()
+	slots := h.openers[uid]
+	if slots == nil {
+		slots = make(chan struct{}, maxOpeners)
+		h.openers[uid] = slots
+	}
+	h.mu.Unlock()
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%d processes of uid %d wait for file systems that do not answer: %w", maxOpeners, uid, context.Cause(ctx))
+	}
+}
+
 // openAs is openAs within the Host's time.
 func (h *Host) openAs(ctx context.Context, who account, paths []string) ([]opened, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
-	results, err := openAs(ctx, who, paths)
+	done, err := h.opener(ctx, who.uid)
+	if err != nil {
+		return nil, fmt.Errorf("open the directories of the mounts: %w", err)
+	}
+	results, err := openAs(ctx, who, paths, done)
 	if err != nil {
 		return nil, fmt.Errorf("open the directories of the mounts: %w", err)
 	}

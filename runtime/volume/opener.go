@@ -53,8 +53,14 @@ func closeOpened(list []opened) {
 
 // openAs opens directories as a user, by a child that has that user's ids and
 // nothing else, and gives the results in the order of paths. The caller closes
-// them.
-func openAs(ctx context.Context, who account, paths []string) (_ []opened, err error) {
+// them. done is called when the child has ended, which may be long afterwards.
+func openAs(ctx context.Context, who account, paths []string, done func()) (_ []opened, err error) {
+	started := false
+	defer func() {
+		if !started {
+			done()
+		}
+	}()
 	request, err := json.Marshal(opening{UID: who.uid, Groups: who.gids, Paths: paths})
 	if err != nil {
 		return nil, fmt.Errorf("encode the request: %w", err)
@@ -80,8 +86,10 @@ func openAs(ctx context.Context, who account, paths []string) (_ []opened, err e
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the child that opens directories: %w", err)
 	}
+	started = true
 	ended := make(chan struct{})
 	go func() {
+		defer done()
 		// Its status says nothing that its answers do not.
 		_ = cmd.Wait()
 		close(ended)

@@ -270,7 +270,7 @@ func TestOpenAs(t *testing.T) {
 		dir + "/none", dir + "/passwd", dir + "/link", "/proc/self/fd/0/..", makeDir(t, dir+"/writeonly", ann, ann, 0o300),
 	}
 	must(t, os.Symlink(dir+"/hers", dir+"/link"))
-	results, err := openAs(t.Context(), account{uid: ann, gids: []uint32{ann, team}}, paths)
+	results, err := openAs(t.Context(), account{uid: ann, gids: []uint32{ann, team}}, paths, func() {})
 	must(t, err)
 	defer closeOpened(results)
 	want := []error{nil, nil, unix.EACCES, unix.ENOENT, unix.ENOTDIR, nil, unix.ELOOP, unix.EACCES}
@@ -279,14 +279,14 @@ func TestOpenAs(t *testing.T) {
 			t.Errorf("%s: %v, want %v", paths[i], r.err, want[i])
 		}
 	}
-	results, err = openAs(t.Context(), account{uid: ann, gids: []uint32{ann}}, paths[1:2])
+	results, err = openAs(t.Context(), account{uid: ann, gids: []uint32{ann}}, paths[1:2], func() {})
 	must(t, err)
 	defer closeOpened(results)
 	if !errors.Is(results[0].err, unix.EACCES) {
 		t.Errorf("outside of the team: %v", results[0].err)
 	}
 	// As root it is root.
-	results, err = openAs(t.Context(), account{gids: []uint32{0}}, paths[2:3])
+	results, err = openAs(t.Context(), account{gids: []uint32{0}}, paths[2:3], func() {})
 	must(t, err)
 	defer closeOpened(results)
 	must(t, results[0].err)
@@ -299,9 +299,40 @@ func TestOpenAsIsBounded(t *testing.T) {
 	defer cancel()
 	<-ctx.Done()
 	begin := time.Now()
-	if _, err := openAs(ctx, account{uid: ann, gids: []uint32{ann}}, []string{dir}); err == nil || time.Since(begin) > 5*time.Second {
+	if _, err := openAs(ctx, account{uid: ann, gids: []uint32{ann}}, []string{dir}, func() {}); err == nil || time.Since(begin) > 5*time.Second {
 		t.Errorf("%v after %v", err, time.Since(begin))
 	}
+}
+
+// Children that cannot end are of a number, for each user; all that can end give
+// their places back.
+func TestOpenersAreCounted(t *testing.T) {
+	dir, h := house(t)
+	his := account{uid: bob, gids: []uint32{bob}}
+	for range 3 {
+		results, err := h.openAs(t.Context(), his, []string{dir})
+		must(t, err)
+		closeOpened(results)
+	}
+	cut, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.openAs(cut, account{uid: bob}, []string{dir}); err == nil {
+		t.Error("broken off, and done")
+	}
+	for range maxOpeners { // what is left of those before ends within the time
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := h.opener(ctx, bob)
+		must(t, err)
+	}
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, errors.New("over"))
+	defer cancel()
+	if _, err := h.openAs(ctx, his, []string{dir}); err == nil || !strings.Contains(err.Error(), "do not answer") {
+		t.Errorf("one more: %v", err)
+	}
+	results, err := h.openAs(t.Context(), account{uid: ann, gids: []uint32{ann}}, []string{dir})
+	must(t, err)
+	closeOpened(results)
 }
 
 // Through the mount the owner's files are the sandbox's user's, and what that

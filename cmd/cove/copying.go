@@ -178,14 +178,12 @@ func (c *copying) in(ctx context.Context) ([]told, error) {
 		if err == nil {
 			err = out.Flush()
 		}
-		switch {
-		case err == nil:
-			_ = to.conn.CloseStdin()
-		case errors.Is(err, io.ErrClosedPipe): // the other end says why
-		default:
+		if err != nil && !errors.Is(err, io.ErrClosedPipe) { // of that the other end says why
 			here.sum.Fatal = err.Error()
-			closeQuietly(to.conn) // half a tar must not pass for a whole one
 		}
+		// Also where it broke off, which is told: when the other end has ended
+		// by itself, a stopped sandbox is free again.
+		_ = to.conn.CloseStdin()
 	})
 	there, err := to.pump(nil, nil)
 	wg.Wait()
@@ -273,11 +271,8 @@ func (c *copying) across(ctx context.Context) ([]told, error) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		source, serr = from.pump(nil, stdinOf{to.conn, &c.count})
-		if serr == nil && source.sum.Fatal == "" {
-			_ = to.conn.CloseStdin()
-			return
-		}
-		closeQuietly(to.conn) // half a tar must not pass for a whole one
+		// Also where it broke off, as for a copy from here.
+		_ = to.conn.CloseStdin()
 	})
 	target, terr := to.pump(nil, nil)
 	from.close() // where the target ended first, it has more to say
@@ -285,8 +280,8 @@ func (c *copying) across(ctx context.Context) ([]told, error) {
 	switch {
 	case source.sum.Fatal != "":
 		return []told{source}, nil
-	case terr == nil && target.sum.Fatal == "":
-		terr = serr
+	case serr != nil && !errors.Is(serr, io.ErrClosedPipe): // of that the target says why
+		return nil, serr
 	}
 	return []told{source, target}, terr
 }

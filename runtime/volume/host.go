@@ -162,29 +162,40 @@ func (h *Host) admit(ctx context.Context, set *Set, caller account, m config.Mou
 	if flags&unix.O_PATH != 0 {
 		return refuse("open it with O_RDONLY", "its descriptor does not show that you may read it")
 	}
+	// Before anything that asks its file system: a user can make one in
+	// namespaces of the user's own that never answers, under overlays too, and
+	// whoever waits for that cannot be killed.
+	probe, err := mount.CloneOpened(dir, true, h.opts.Namespaces...)
+	if errors.Is(err, mount.ErrForeign) {
+		return h.admitForeign(ctx, set, caller, m, dir, err)
+	}
+	if err == nil {
+		err = probe.Close()
+	}
+	if err != nil {
+		return err
+	}
 	found, err := lookAt(dir)
 	if err != nil {
 		return err
 	}
-	err = h.add(set, caller, m, dir, found)
-	if !errors.Is(err, mount.ErrForeign) {
-		return err
-	}
-	foreign := &Error{Message: "the daemon cannot take it", Hint: "call cove outside of containers and private mount namespaces", Err: err}
-	results, err := h.openAs(ctx, caller, []string{m.Source})
+	return h.add(set, caller, m, dir, found)
+}
+
+// admitForeign adds a directory that was opened where other mounts are than this
+// machine's: a child opens the path here, and tells whether it is the same one.
+func (h *Host) admitForeign(ctx context.Context, set *Set, caller account, m config.Mount, dir *os.File, why error) error {
+	results, err := h.openAs(ctx, caller, []string{m.Source}, dir)
 	if err != nil {
 		return err
 	}
 	defer results[0].close()
 	if results[0].err != nil {
-		return foreign
+		return &Error{Message: "the daemon cannot take it", Hint: "call cove outside of containers and private mount namespaces", Err: why}
 	}
 	here, err := lookAt(results[0].dir)
 	if err != nil {
 		return err
-	}
-	if here.id != found.id {
-		return foreign
 	}
 	return h.add(set, caller, m, results[0].dir, here)
 }
@@ -225,7 +236,7 @@ func (h *Host) Reopen(ctx context.Context, uid int, mounts []config.Mount, kept 
 	for i, m := range mounts {
 		paths[i] = m.Source
 	}
-	results, err := h.openAs(ctx, caller, paths)
+	results, err := h.openAs(ctx, caller, paths, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -257,14 +268,14 @@ func (h *Host) opener(ctx context.Context, uid uint32) (done func(), err error) 
 }
 
 // openAs is openAs within the Host's time.
-func (h *Host) openAs(ctx context.Context, who account, paths []string) ([]opened, error) {
+func (h *Host) openAs(ctx context.Context, who account, paths []string, like *os.File) ([]opened, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.opts.Timeout)
 	defer cancel()
 	done, err := h.opener(ctx, who.uid)
 	if err != nil {
 		return nil, fmt.Errorf("open the directories of the mounts: %w", err)
 	}
-	results, err := openAs(ctx, who, paths, done)
+	results, err := openAs(ctx, who, paths, like, done)
 	if err != nil {
 		return nil, fmt.Errorf("open the directories of the mounts: %w", err)
 	}

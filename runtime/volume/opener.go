@@ -31,6 +31,8 @@ type opening struct {
 	UID    uint32   `json:"uid"`
 	Groups []uint32 `json:"groups"` // the primary one first
 	Paths  []string `json:"paths"`
+	// Like: what is opened has to be the directory of descriptor 4.
+	Like bool `json:"like,omitempty"`
 }
 
 // opened is a directory that the child opened, or why it could not.
@@ -53,15 +55,16 @@ func closeOpened(list []opened) {
 
 // openAs opens directories as a user, by a child that has that user's ids and
 // nothing else, and gives the results in the order of paths. The caller closes
-// them. done is called when the child has ended, which may be long afterwards.
-func openAs(ctx context.Context, who account, paths []string, done func()) (_ []opened, err error) {
+// them. With like, which may be nil, each has to be that directory, which only the
+// child looks at; EXDEV where one is not. done is called when the child has ended, which may be long afterwards.
+func openAs(ctx context.Context, who account, paths []string, like *os.File, done func()) (_ []opened, err error) {
 	started := false
 	defer func() {
 		if !started {
 			done()
 		}
 	}()
-	request, err := json.Marshal(opening{UID: who.uid, Groups: who.gids, Paths: paths})
+	request, err := json.Marshal(opening{UID: who.uid, Groups: who.gids, Paths: paths, Like: like != nil})
 	if err != nil {
 		return nil, fmt.Errorf("encode the request: %w", err)
 	}
@@ -82,6 +85,9 @@ func openAs(ctx context.Context, who account, paths []string, done func()) (_ []
 	cmd.Dir = "/"
 	cmd.Stdin = bytes.NewReader(request)
 	cmd.ExtraFiles = []*os.File{theirs}
+	if like != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, like)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the child that opens directories: %w", err)
@@ -218,6 +224,9 @@ func serveOpening() error {
 			Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY,
 			Resolve: unix.RESOLVE_NO_MAGICLINKS,
 		})
+		if err == nil && r.Like {
+			err = same(fd, 4)
+		}
 		var errno unix.Errno
 		var oob []byte
 		if err == nil {
@@ -232,6 +241,18 @@ func serveOpening() error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// same is EXDEV where the two are not one directory.
+func same(a, b int) error {
+	var one, other unix.Stat_t
+	if err := errors.Join(unix.Fstat(a, &one), unix.Fstat(b, &other)); err != nil {
+		return err
+	}
+	if one.Dev != other.Dev || one.Ino != other.Ino {
+		return unix.EXDEV
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -270,7 +271,7 @@ func TestOpenAs(t *testing.T) {
 		dir + "/none", dir + "/passwd", dir + "/link", "/proc/self/fd/0/..", makeDir(t, dir+"/writeonly", ann, ann, 0o300),
 	}
 	must(t, os.Symlink(dir+"/hers", dir+"/link"))
-	results, err := openAs(t.Context(), account{uid: ann, gids: []uint32{ann, team}}, paths, func() {})
+	results, err := openAs(t.Context(), account{uid: ann, gids: []uint32{ann, team}}, paths, nil, func() {})
 	must(t, err)
 	defer closeOpened(results)
 	want := []error{nil, nil, unix.EACCES, unix.ENOENT, unix.ENOTDIR, nil, unix.ELOOP, unix.EACCES}
@@ -279,14 +280,14 @@ func TestOpenAs(t *testing.T) {
 			t.Errorf("%s: %v, want %v", paths[i], r.err, want[i])
 		}
 	}
-	results, err = openAs(t.Context(), account{uid: ann, gids: []uint32{ann}}, paths[1:2], func() {})
+	results, err = openAs(t.Context(), account{uid: ann, gids: []uint32{ann}}, paths[1:2], nil, func() {})
 	must(t, err)
 	defer closeOpened(results)
 	if !errors.Is(results[0].err, unix.EACCES) {
 		t.Errorf("outside of the team: %v", results[0].err)
 	}
 	// As root it is root.
-	results, err = openAs(t.Context(), account{gids: []uint32{0}}, paths[2:3], func() {})
+	results, err = openAs(t.Context(), account{gids: []uint32{0}}, paths[2:3], nil, func() {})
 	must(t, err)
 	defer closeOpened(results)
 	must(t, results[0].err)
@@ -299,8 +300,70 @@ func TestOpenAsIsBounded(t *testing.T) {
 	defer cancel()
 	<-ctx.Done()
 	begin := time.Now()
-	if _, err := openAs(ctx, account{uid: ann, gids: []uint32{ann}}, []string{dir}, func() {}); err == nil || time.Since(begin) > 5*time.Second {
+	if _, err := openAs(ctx, account{uid: ann, gids: []uint32{ann}}, []string{dir}, nil, func() {}); err == nil || time.Since(begin) > 5*time.Second {
 		t.Errorf("%v after %v", err, time.Since(begin))
+	}
+}
+
+// elsewhere opens a directory in a mount namespace that is nobody else's, where
+// hidden, if it is not "", has an empty file system over it.
+func elsewhere(t *testing.T, dir, hidden string) *os.File {
+	t.Helper()
+	type answer struct {
+		f   *os.File
+		err error
+	}
+	got := make(chan answer, 1)
+	var open func()
+	open = func() {
+		runtime.LockOSThread() // and never back: the thread ends with this
+		if unix.Gettid() == unix.Getpid() {
+			// Not the first thread, whose namespaces are the process's.
+			defer runtime.UnlockOSThread()
+			done := make(chan struct{})
+			go func() { defer close(done); open() }()
+			<-done
+			return
+		}
+		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
+		if err == nil {
+			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+		}
+		if err == nil && hidden != "" {
+			err = unix.Mount("hides", hidden, "tmpfs", 0, "")
+		}
+		var f *os.File
+		if err == nil {
+			f, err = os.Open(dir)
+		}
+		got <- answer{f, err}
+	}
+	go open()
+	a := <-got
+	must(t, a.err)
+	t.Cleanup(func() { _ = a.f.Close() })
+	return a.f
+}
+
+// A directory that was opened among other mounts is taken where the path is that
+// very directory here, and found out by the caller's child alone.
+func TestAdmitFromElsewhere(t *testing.T) {
+	dir, h := house(t)
+	hers, other := makeDir(t, dir+"/hers", ann, ann, 0o755), makeDir(t, dir+"/other", ann, ann, 0o755)
+	mounts := []config.Mount{{Source: hers, Target: "/w", Mode: config.MountRW}}
+	set, err := h.Admit(t.Context(), ann, mounts, []*os.File{elsewhere(t, hers, "")})
+	must(t, err)
+	var st unix.Stat_t
+	must(t, unix.Stat(hers, &st))
+	if ids := set.Identities(); len(ids) != 1 || ids[0].Ino != st.Ino {
+		t.Errorf("taken: %+v", ids)
+	}
+	must(t, set.Close())
+	for name, f := range map[string]*os.File{"another": elsewhere(t, other, ""), "one that is only there": elsewhere(t, hers, hers)} {
+		set, err := h.Admit(t.Context(), ann, mounts, []*os.File{f})
+		if refused, ok := errors.AsType[*Error](err); !ok || set != nil || !strings.Contains(refused.Error(), "cannot take it") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -310,13 +373,13 @@ func TestOpenersAreCounted(t *testing.T) {
 	dir, h := house(t)
 	his := account{uid: bob, gids: []uint32{bob}}
 	for range 3 {
-		results, err := h.openAs(t.Context(), his, []string{dir})
+		results, err := h.openAs(t.Context(), his, []string{dir}, nil)
 		must(t, err)
 		closeOpened(results)
 	}
 	cut, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := h.openAs(cut, account{uid: bob}, []string{dir}); err == nil {
+	if _, err := h.openAs(cut, account{uid: bob}, []string{dir}, nil); err == nil {
 		t.Error("broken off, and done")
 	}
 	for range maxOpeners { // what is left of those before ends within the time
@@ -327,10 +390,10 @@ func TestOpenersAreCounted(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, errors.New("over"))
 	defer cancel()
-	if _, err := h.openAs(ctx, his, []string{dir}); err == nil || !strings.Contains(err.Error(), "do not answer") {
+	if _, err := h.openAs(ctx, his, []string{dir}, nil); err == nil || !strings.Contains(err.Error(), "do not answer") {
 		t.Errorf("one more: %v", err)
 	}
-	results, err := h.openAs(t.Context(), account{uid: ann, gids: []uint32{ann}}, []string{dir})
+	results, err := h.openAs(t.Context(), account{uid: ann, gids: []uint32{ann}}, []string{dir}, nil)
 	must(t, err)
 	closeOpened(results)
 }

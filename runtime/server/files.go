@@ -126,7 +126,11 @@ func accompanied(c *net.UnixConn) (bool, error) {
 		_, _, flags, _, rerr = unix.Recvmsg(int(fd), make([]byte, 1), nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		return !errors.Is(rerr, unix.EAGAIN) && !errors.Is(rerr, unix.EINTR)
 	})
-	return flags&unix.MSG_CTRUNC != 0, errors.Join(err, rerr)
+	if err == nil {
+		err = rerr
+	}
+	// As it is: that it is a net.Error is what the HTTP server goes by.
+	return flags&unix.MSG_CTRUNC != 0, err
 }
 
 // take keeps descriptors, or closes them where they are too many, more than were

@@ -352,3 +352,22 @@ func TestOnlyDirectoriesGetIn(t *testing.T) {
 		_ = s.Close()
 	}
 }
+
+// A peer that says nothing in time is hung up on, without an answer.
+func TestSilentPeer(t *testing.T) {
+	h := newHost(t)
+	s := h.sender(t, owner)
+	var k *peerConn
+	for k == nil {
+		h.s.peers.mu.Lock()
+		for c := range h.s.peers.conns {
+			k = c
+		}
+		h.s.peers.mu.Unlock()
+		<-time.After(time.Millisecond)
+	}
+	noError(t, k.SetReadDeadline(time.Unix(1, 0)))
+	b, err := io.ReadAll(s)
+	noError(t, err)
+	equal(t, "", string(b))
+}

@@ -276,7 +276,8 @@ func (m *Manager) release(b *box, base uint32) {
 			m.log.Warn("could not give back", "sandbox", b.id, "what", what, "error", err)
 		}
 	}
-	warn("processes", m.opt.Cgroups.Kill(ctx, b.id))
+	alive := m.opt.Cgroups.Kill(ctx, b.id)
+	warn("processes", alive)
 	var g errgroup.Group
 	g.Go(func() error { warn("container", m.opt.Runner.Forget(b.id)); return nil })
 	g.Go(func() error { warn("root", m.opt.Rootfs.Unmount(m.target(b.id))); return nil })
@@ -289,7 +290,9 @@ func (m *Manager) release(b *box, base uint32) {
 		}
 	}
 	warn("bundle", os.RemoveAll(m.bundleDir(b.id)))
-	if base != 0 {
+	// What waits in the kernel cannot be killed and still has these ids, which
+	// no other sandbox may get then: the audit tells of the lease.
+	if base != 0 && alive == nil {
 		warn("lease", m.opt.Leases.Release(base))
 	}
 	b.mu.Lock()

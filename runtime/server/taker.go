@@ -32,6 +32,7 @@ const (
 	tookAll = iota
 	tookTooMany
 	tookNoDirectory
+	tookFUSE
 )
 
 // takers start the children and count them.
@@ -101,6 +102,8 @@ func (t *takers) take(c *net.UnixConn, uid int, p []byte) (n int, got []*os.File
 		return n, nil, errTooMany()
 	case tookNoDirectory:
 		return n, nil, invalid("what came with the request is not an open directory")
+	case tookFUSE:
+		return n, nil, invalid("what came with the request lies on a FUSE file system, and only root may mount those: a user's own need never answer")
 	}
 	return n, got, nil
 }
@@ -216,6 +219,12 @@ func judge(oob []byte, cut bool) (verdict byte, out []byte) {
 		var st unix.Stat_t
 		if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return tookNoDirectory, nil
+		}
+		// Its server may answer here and then never again, and whoever waits
+		// for it cannot be killed. The daemon must not be the one who does.
+		var fs unix.Statfs_t
+		if unix.Fstatfs(fd, &fs) != nil || fs.Type == unix.FUSE_SUPER_MAGIC {
+			return tookFUSE, nil
 		}
 	}
 	if len(fds) == 0 {

@@ -283,6 +283,9 @@ func (h *Host) openAs(ctx context.Context, who account, paths []string, like *os
 }
 
 func (h *Host) reopened(set *Set, caller account, m config.Mount, o opened, kept Identity) error {
+	if errors.Is(o.err, errFUSE) {
+		return refuse("copy it to another file system", "the directory that it mounts lies on a FUSE file system, and only root may mount those")
+	}
 	if o.err != nil {
 		return &Error{Message: "the directory that it mounts cannot be opened", Hint: "put it back, or make the sandbox anew", Err: o.err}
 	}

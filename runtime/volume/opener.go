@@ -224,6 +224,9 @@ func serveOpening() error {
 			Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY,
 			Resolve: unix.RESOLVE_NO_MAGICLINKS,
 		})
+		if err == nil && r.UID != 0 {
+			err = notFUSE(fd)
+		}
 		if err == nil && r.Like {
 			err = same(fd, 4)
 		}
@@ -241,6 +244,23 @@ func serveOpening() error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// errFUSE is how the child says that a directory of a user's lies on a FUSE file
+// system. Its server may answer the child and then never again, and whoever
+// waits for that cannot be killed: not for the daemon.
+const errFUSE = unix.ENOTSUP
+
+// notFUSE is errFUSE where the directory lies on such a file system.
+func notFUSE(fd int) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return err
+	}
+	if fs.Type == unix.FUSE_SUPER_MAGIC {
+		return errFUSE
 	}
 	return nil
 }

@@ -66,6 +66,28 @@ func (o origins) set(key string, doc *document) {
 	}
 }
 
+// behind notes that the list at key, which comes from one document, stands behind
+// n entries of those that came from before.
+func (o origins) behind(key string, n int, before origins) {
+	list := o[key]
+	own := origins{}
+	for i := 0; ; i++ {
+		at, ok := o[indexKey(key, i)]
+		if !ok {
+			break
+		}
+		own[indexKey(key, n+i)] = at
+	}
+	o.forget(key)
+	o[key] = list
+	maps.Copy(o, own)
+	for i := range n {
+		if at, ok := before[indexKey(key, i)]; ok {
+			o[indexKey(key, i)] = at
+		}
+	}
+}
+
 // setFlag notes that the value of key comes from a flag.
 func (o origins) setFlag(key, flag string) {
 	o.forget(key)

@@ -227,6 +227,35 @@ automation.auto_delete = 0
 	equal(t, []string{"Y", "Z"}, got.Spec.FromCaller())
 }
 
+// The steps of setup count on those of the profile that is extended: they come
+// behind them, and each is told of where it is written.
+func TestSetupAddsUp(t *testing.T) {
+	p := house(t, map[string]string{
+		"user/profiles/one.toml":   "extends = \"base\"\nsetup = [\"a\",\n \"b\"]\n",
+		"user/profiles/two.toml":   "extends = \"one\"\n",
+		"user/profiles/three.toml": "extends = \"two\"\nsetup = [\"c\"]\n",
+		"user/profiles/none.toml":  "extends = \"one\"\nsetup = []\n",
+		"user/profiles/new.toml":   "extends = \"none\"\nsetup = [\"d\"]\n",
+		"user/profiles/bad.toml":   "extends = \"base\"\nsetup = [\"a\",\n \"b\\u0000\"]\n",
+		"user/profiles/worse.toml": "extends = \"bad\"\n\nsetup = [\"c\",\n \"d\\u0000\"]\n",
+		"user/profiles/type.toml":  "extends = \"one\"\nsetup = \"c\"\n",
+	})
+	for name, want := range map[string][]string{
+		"one": {"a", "b"}, "two": {"a", "b"}, "three": {"a", "b", "c"}, "none": nil, "new": {"d"},
+	} {
+		got, err := p.Resolve(name)
+		noError(t, err, name)
+		equal(t, want, got.Spec.Setup, name)
+	}
+	got, err := p.Resolve("worse")
+	noError(t, err)
+	err = got.Check()
+	wantError(t, err, "user/profiles/bad.toml:3:2: setup[1]: it contains a NUL")
+	wantError(t, err, "user/profiles/worse.toml:4:2: setup[3]: it contains a NUL")
+	_, err = p.Resolve("type")
+	wantError(t, err, "user/profiles/type.toml:2:1: setup: ")
+}
+
 func TestCircles(t *testing.T) {
 	files := map[string]string{
 		"user/profiles/a.toml": "extends = \"b\"\n",

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,8 +30,9 @@ type Profile struct {
 }
 
 // Resolve finds a profile and puts its chain of extends together over
-// [Defaults]: tables merge, lists and values replace. A name with a slash, or
-// that ends in ".toml", is a path; a name is looked up in ./.cove/, the user's
+// [Defaults]: tables merge, lists and values replace, but for the steps of setup,
+// which come behind those of what is extended; an empty list takes those away. A
+// name with a slash, or that ends in ".toml", is a path; a name is looked up in ./.cove/, the user's
 // and the machine's directory and the built-in ones.
 //
 // Errors: *[NoProfileError], which is [io/fs.ErrNotExist], when there is no
@@ -90,7 +92,13 @@ func (p *Profiles) combine(first *layer) (*Profile, []link, error) {
 		profile.Spec.Description = ""
 		var h header
 		f := profileFields(&profile.Spec, &h)
+		setup, from := profile.Spec.Setup, maps.Clone(profile.origins)
 		problems = append(problems, decode(link.doc, f, profile.origins)...)
+		if _, ok := link.doc.root["setup"]; ok && len(profile.Spec.Setup) > 0 {
+			// A step counts on what those of the profile that it extends made.
+			profile.Spec.Setup = slices.Concat(setup, profile.Spec.Setup)
+			profile.origins.behind("setup", len(setup), from)
+		}
 		if _, ok := link.doc.root["mounts"]; ok {
 			for i := range profile.Spec.Mounts {
 				m := &profile.Spec.Mounts[i]

@@ -173,7 +173,7 @@ func (h *helpView) Draw(th *theme.Theme, w, height int) dialog.Content {
 // draw draws one action: its keys and title beside what they do, or above it
 // where there is no room.
 func (e *helpEntry) draw(th *theme.Theme, w int) []string {
-	const keyWidth, titleWidth = 16, 10
+	const keyWidth, titleWidth = 16, 12
 	left := keyWidth + titleWidth
 	if w < 60 {
 		left = 2

@@ -40,6 +40,10 @@ func (a *App) overview(p *page, b *api.Sandbox, h int) {
 		}
 		p.plain(style, r)
 	}
+	if d := &a.detail; b.State == lifecycle.Error && d.about == b.ID && d.got != nil && len(d.got.Spec.Setup) > 0 {
+		p.plain(th.Muted, "what its setup printed: cove logs "+b.Name)
+		p.plain(th.Muted, "to go in and mend it: cove start --skip-setup "+b.Name)
+	}
 	for _, w := range b.Warnings {
 		p.plain(th.Warn, th.Glyphs.Look+" "+w)
 	}

@@ -147,9 +147,10 @@ func TestAgentIsMissing(t *testing.T) {
 		if _, err := os.Stat("/usr/local/bin/" + name); err == nil {
 			continue
 		}
-		tt := h.terminal(300, 10, "run", "-p", name)
+		tt := h.terminal(300, 10, "run", "-p", name, "-n", "mine", "--lan", "--mount", "/tmp:/workspace:ro", "--env", "KEY=secret", "--rm")
 		tt.See("cove: run: " + name + " is not installed on this machine")
 		tt.See("npm install -g ")
+		tt.See("in one: cove create -p " + name + " -n mine --env KEY=... --mount /tmp:/workspace:ro --lan=true, cove exec mine -- ")
 		if err := tt.Exit(); err == nil || err.Error() != "exit status 1" {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -25,7 +25,7 @@ func explain(err error, name string) error {
 	case api.CodeNotFound:
 		return hint(err, "see: cove ls")
 	case api.CodeExists:
-		return hint(err, "choose another name with -n, or remove that one: cove rm %s", orPlaceholder(name))
+		return hint(err, "choose another name with -n, or remove that one if it is yours: cove rm %s", orPlaceholder(name))
 	case api.CodeForbidden:
 		return hint(err, "become a member of group cove: sudo usermod -aG cove $USER")
 	case api.CodeConflict:
@@ -34,6 +34,9 @@ func explain(err error, name string) error {
 		}
 		if e.Op == "" && e.State == lifecycle.Paused {
 			return hint(err, "let it go on with: cove resume %s", orPlaceholder(name))
+		}
+		if e.Op == "" && e.State == lifecycle.Error {
+			return hint(err, "what went wrong: cove inspect %[1]s; to try again: cove start %[1]s", orPlaceholder(name))
 		}
 		if e.Op != "" && !strings.Contains(e.Message, "try again") {
 			return hint(err, "try again when %s is done", e.Op)

@@ -48,6 +48,7 @@ error, $ the beginning of a program and = its end. Terminals keep their own: att
 	}
 	c.Flags().BoolVarP(&flags.follow, "follow", "f", false, "go on with what comes, until the sandbox stops")
 	c.Flags().IntVarP(&flags.lines, "lines", "n", -1, "only the last `N` lines of what was before")
+	c.Flags().Lookup("lines").DefValue = "" // without it all of them
 	c.Flags().Var(&flags.since, "since", "only what is not older")
 	c.Flags().BoolVar(&flags.asJSON, "json", false, "print JSON, one line a line")
 	for _, name := range []string{"lines", "since"} {
@@ -97,7 +98,7 @@ func (a *app) logs(ctx context.Context, name string, flags logFlags) error {
 		return err
 	}
 	if d.State != lifecycle.Started && !flags.asJSON {
-		a.warn("logs: %s is %s: what programs print is kept only while it runs", d.Name, d.State)
+		a.warn("logs: %s does not run (%s): of what was printed in it, only that of its setup is kept", d.Name, d.State)
 	}
 	return nil
 }

@@ -23,6 +23,6 @@ func (a *app) rmCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&now, "now", false, "keep nothing to undo it with")
+	c.Flags().BoolVar(&now, "now", false, "keep nothing to undo it with (this build never does)")
 	return c
 }

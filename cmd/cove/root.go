@@ -127,6 +127,14 @@ func flagError(cmd *cobra.Command, err error) error {
 
 func unknownFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {
 	name := unknown.GetSpecifiedName()
+	if slices.Contains([]string{"exec", "run"}, cmd.Name()) && cmd.Flags().NArg() > 0 {
+		// It may be the program's own.
+		dashes := "-"
+		if unknown.GetSpecifiedShortnames() == "" {
+			dashes = "--"
+		}
+		return &usageError{hint(fmt.Errorf("unknown flag %s%s", dashes, name), "what belongs to the command comes behind --: %s", cmd.Parent().CommandPath()+" "+cmd.Use)}
+	}
 	if letters := unknown.GetSpecifiedShortnames(); letters != "" {
 		return &usageError{hint(fmt.Errorf("unknown flag -%s", name), "see: %s --help", cmd.CommandPath())}
 	}

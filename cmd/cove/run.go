@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -111,7 +112,7 @@ func (a *app) runSession(ctx context.Context, flags *specFlags) error {
 	if !isTerminal(a.stdin) || !isTerminal(a.stdout) {
 		return usagef("the profile's command needs a terminal on standard input and output (without one: cove run -- CMD...)")
 	}
-	if err := commandThere(spec, flags.profile); err != nil {
+	if err := commandThere(spec, flags); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
@@ -151,16 +152,40 @@ func sessionOutcome(st frame.ExitStatus) error {
 
 // commandThere says, before anything is made, that the program which a sandbox is
 // for would not be there, and how it can be.
-func commandThere(spec config.Spec, profile string) error {
+func commandThere(spec config.Spec, flags *specFlags) error {
 	err := config.FindCommand("/", spec, os.Getenv("PATH"))
 	var missing *config.CommandError
 	if !errors.As(err, &missing) || missing.Install == "" {
 		return err
 	}
-	create := []string{"cove", "create"}
-	if profile != "" {
-		create = append(create, "-p", profile)
+	name := orPlaceholder(flags.name)
+	return hint(err, "for all sandboxes: sudo %s; or in one: %s, cove exec %s -- %s, cove attach %s",
+		missing.Install, action.Quote(flags.create(name)...), name, missing.Install, name)
+}
+
+// create is the command line that makes such a sandbox and keeps it. Of variables
+// it has the names only.
+func (f *specFlags) create(name string) []string {
+	argv := []string{"cove", "create"}
+	if f.profile != "" {
+		argv = append(argv, "-p", f.profile)
 	}
-	return hint(err, "for all sandboxes: sudo %s; or in one: %s -n NAME, cove exec NAME -- %s, cove attach NAME",
-		missing.Install, action.Quote(create...), missing.Install)
+	argv = append(argv, "-n", name)
+	for _, o := range f.over {
+		for _, v := range o.values {
+			switch {
+			case o.flag.Name == "rm":
+				continue
+			case o.flag.Switch():
+				argv = append(argv, "--"+o.flag.Name+"="+v)
+				continue
+			case o.flag.Name == "env":
+				if k, _, ok := strings.Cut(v, "="); ok {
+					v = k + "=..."
+				}
+			}
+			argv = append(argv, "--"+o.flag.Name, v)
+		}
+	}
+	return argv
 }

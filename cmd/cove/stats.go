@@ -18,7 +18,7 @@ import (
 func (a *app) statsCommand() *cobra.Command {
 	var follow, once, asJSON bool
 	c := &cobra.Command{
-		Use:   "stats [N...]",
+		Use:   "stats [NAME...]",
 		Short: "Show what running sandboxes use",
 		Long: "stats shows the processor time, memory, network and processes of running sandboxes, the busiest first.\n" +
 			"On a terminal the table is live until ctrl+c; elsewhere, and with --no-stream, there is one.\n" +

@@ -153,7 +153,11 @@ func Why(op Operation, state State) string {
 	if len(names) == 0 {
 		return fmt.Sprintf("%s does not apply to a sandbox that is %s", op, state)
 	}
-	return fmt.Sprintf("%s needs a sandbox that is %s; this one is %s", op, orList(names), state)
+	is := string(state)
+	if state == Error {
+		is = "in state error"
+	}
+	return fmt.Sprintf("%s needs a sandbox that is %s; this one is %s", op, orList(names), is)
 }
 
 func orList(names []string) string {

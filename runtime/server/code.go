@@ -41,7 +41,8 @@ func languages() []language {
 }
 
 // languageOf finds the language of a source: the one that is asked for, that of
-// its name, of its first line, of the sandbox.
+// its name, of its first line, of the sandbox. A source that says itself that it
+// is in another one is not run as what it is not.
 func languageOf(in api.CodeRequest, byDefault string) (language, error) {
 	all := languages()
 	find := func(is func(language) bool) (language, bool) {
@@ -66,11 +67,21 @@ func languageOf(in api.CodeRequest, byDefault string) (language, error) {
 		if l, ok := find(func(l language) bool { return slices.Contains(l.shebang, program) }); ok {
 			return l, nil
 		}
+		return language{}, unknownLanguage("its first line names %s", clip(program))
+	}
+	if ext != "" {
+		return language{}, unknownLanguage("its name ends in %s", clip(ext))
 	}
 	if l, ok := find(named(byDefault)); ok {
 		return l, nil
 	}
 	return language{}, invalid("neither the file nor the sandbox's profile says which language it is; there are: %s", languageNames())
+}
+
+func unknownLanguage(why, what string) error {
+	e := invalid(why+", which is none of %s", strconv.Quote(what), languageNames())
+	e.Hint = "say which it is with --lang, or take it there with cove cp and run it with cove exec"
+	return e
 }
 
 func languageNames() string {

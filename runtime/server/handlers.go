@@ -179,7 +179,7 @@ func (q *request) leaks() error {
 		return err
 	}
 	if q.caller.UID != 0 {
-		return &api.Error{Code: api.CodeForbidden, Message: "only root may audit the machine"}
+		return &api.Error{Code: api.CodeForbidden, Message: "only root may audit the machine", Hint: "sudo cove doctor --leaks"}
 	}
 	found, err := q.s.opt.Manager.Audit(q.r.Context())
 	if err != nil {

@@ -264,6 +264,9 @@ func byState(s string) (func(*Item) bool, error) {
 		}
 	})
 	if len(near) == 0 {
+		if meant := config.Nearest(s, all); meant != "" {
+			return nil, fmt.Errorf("there is no state %q; did you mean %q?", s, meant)
+		}
 		near = all
 	}
 	return nil, fmt.Errorf("there is no state %q; there are %s", s, strings.Join(near, ", "))

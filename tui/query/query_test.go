@@ -97,6 +97,7 @@ func TestMistakesAreSaid(t *testing.T) {
 		"state:":                   "state: needs a value",
 		"label:":                   "label: needs a value",
 		"state:star":               `there is no state "star"; there are started, starting`,
+		"state:startd":             `there is no state "startd"; did you mean "started"?`,
 		"state:xyz":                `there is no state "xyz"; there are running,`,
 		"cpu:50":                   "cpu is compared: cpu>N",
 		"name>a":                   "name is a text: name:TEXT",

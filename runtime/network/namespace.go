@@ -19,10 +19,15 @@ type Namespaces struct {
 	// User maps 0..65535 to UIDBase and what follows, and Net is a network
 	// namespace that belongs to it, with a loopback that is up.
 	User, Net *os.File
+
+	closed func() // told of Close; nil: nobody is
 }
 
-// Close lets go of the namespaces.
+// Close lets go of the namespaces. It is called once.
 func (n Namespaces) Close() error {
+	if n.closed != nil {
+		defer n.closed()
+	}
 	var errs []error
 	for _, f := range []*os.File{n.User, n.Net} {
 		if f != nil {

@@ -86,20 +86,28 @@ func (p *pool) fill(ctx context.Context) error {
 	return nil
 }
 
-// take gives namespaces of the pool; false when it has none.
+// take gives namespaces of the pool; false when it has none. What is taken is
+// made anew when its taker has closed it, and so is done with starting a
+// sandbox: making namespaces costs as much as a part of that.
 func (p *pool) take() (Namespaces, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
 	if len(p.ready) == 0 {
+		p.refill()
 		return Namespaces{}, false
 	}
 	ns := p.ready[0]
 	p.ready = p.ready[1:]
+	ns.closed = p.refill
 	return ns, true
+}
+
+// refill wakes the filler.
+func (p *pool) refill() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (p *pool) has(base uint32) bool {

@@ -17,6 +17,9 @@ const (
 	poolSize = 4
 	// poolPause is how long the pool waits when it could not make one.
 	poolPause = time.Minute
+	// poolRest is how long a pool that has some left stays as it is: what a
+	// new sandbox runs first has the processor to itself.
+	poolRest = 100 * time.Millisecond
 )
 
 // pool makes namespaces before they are needed.
@@ -55,10 +58,27 @@ func (p *pool) start(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 			case <-p.wake:
+				p.rest(ctx)
 			case <-pause:
 			}
 		}
 	}()
+}
+
+// rest waits a little, unless the pool is empty.
+func (p *pool) rest(ctx context.Context) {
+	p.mu.Lock()
+	empty := len(p.ready) == 0
+	p.mu.Unlock()
+	if empty {
+		return
+	}
+	t := time.NewTimer(poolRest)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 func (p *pool) short() bool {

@@ -39,6 +39,14 @@ func (a *asking) strange(argv, granted, inherited []string) bool {
 	return len(argv) > 0 && !slices.Equal(argv, granted) && !slices.Equal(argv, inherited)
 }
 
+// stepsBehind are the steps of setup behind those that are inherited.
+func stepsBehind(setup, inherited []string) []string {
+	if n := len(inherited); n <= len(setup) && slices.Equal(setup[:n], inherited) {
+		return setup[n:]
+	}
+	return setup
+}
+
 func (a *asking) add(key, format string, args ...any) {
 	a.problems = append(a.problems, Problem{Key: key, Message: fmt.Sprintf(format, args...)})
 }
@@ -92,7 +100,7 @@ func trustRules() []trustRule {
 				a.add("install", "has you install a program by %s", inFull(s.Install))
 			}
 			if a.strange(s.Setup, g.Setup, in.Setup) {
-				a.add("setup", "runs %s when it is made", count(len(s.Setup), "command"))
+				a.add("setup", "runs %s when it is made", count(len(stepsBehind(s.Setup, in.Setup)), "command"))
 			}
 			if p := s.Automation.PreStop; a.strange(p, g.Automation.PreStop, in.Automation.PreStop) {
 				a.add("automation.pre_stop", "runs %s when it stops", words(p))

@@ -77,8 +77,12 @@ type NoProfileError struct {
 	Nearest string
 }
 
-// Error is one line with the nearest name, or the command that lists them.
+// Error is one line with the nearest name, or the command that lists them, or
+// that the file is not there.
 func (e *NoProfileError) Error() string {
+	if isPath(e.Name) {
+		return fmt.Sprintf("there is no file %s; \"cove profile ls\" lists the profiles that have a name", quote(e.Name))
+	}
 	hint := `"cove profile ls" lists them`
 	if e.Nearest != "" {
 		hint = fmt.Sprintf("did you mean %s?", quote(e.Nearest))

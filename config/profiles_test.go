@@ -89,7 +89,7 @@ func TestNotFound(t *testing.T) {
 		"":            `there is no profile ""; "cove profile ls" lists them`,
 		"..":          `there is no profile ".."; "cove profile ls" lists them`,
 		"a\x1b]0;x":   `there is no profile "a\x1b]0;x"; "cove profile ls" lists them`,
-		"./gone.toml": `there is no profile "./gone.toml"; "cove profile ls" lists them`,
+		"./gone.toml": `there is no file "./gone.toml"; "cove profile ls" lists the profiles that have a name`,
 	} {
 		_, err := p.Resolve(name)
 		var none *NoProfileError

@@ -167,6 +167,9 @@ type Project struct {
 	// Beyond is what the profile asks for over what the user's default profile
 	// grants, each in words and with the place it is written at.
 	Beyond []Problem
+	// Setup are the last of the profile's steps of setup: those behind what its
+	// files extend that is no project's.
+	Setup []string
 }
 
 // strangers tells whether a file may be somebody else's than the user's or the
@@ -241,6 +244,7 @@ func (p *Profiles) inspect(profile *Profile, chain []link) (*Project, error) {
 		}
 		inherited = own.Spec
 	}
+	project.Setup = stepsBehind(profile.Spec.Setup, inherited.Setup)
 	// One by one: they stay in the order of what matters most.
 	for _, asked := range beyond(profile.Spec, granted, inherited, projectDir(first)) {
 		project.Beyond = append(project.Beyond, profile.located([]Problem{asked})...)

@@ -117,6 +117,8 @@ func TestBeyond(t *testing.T) {
 		{"privileges", func(s *Spec) { s.NoNewPrivileges = false }, nil, "no_new_privileges: lets programs gain privileges inside (sudo)"},
 		{"env", func(s *Spec) { s.Env = map[string]EnvVar{"KEY": {From: FromEnv}} }, nil, `env.KEY: takes "KEY" from your environment`},
 		{"env value", func(s *Spec) { s.Env = map[string]EnvVar{"ANTHROPIC_BASE_URL": {Value: "https://evil"}} }, nil, `env.ANTHROPIC_BASE_URL: sets "ANTHROPIC_BASE_URL" to "https://evil"`},
+		{"setup behind what is inherited", func(s *Spec) { s.Setup = []string{"built in", "a"} }, nil, "setup: runs one command when it is made"},
+		{"setup before what is inherited", func(s *Spec) { s.Setup = []string{"a", "built in"} }, nil, "setup: runs 2 commands when it is made"},
 		{"env inherited", func(s *Spec) { s.Env = map[string]EnvVar{"VENV": {Value: "/evil"}} }, nil, `env.VENV: sets "VENV" to "/evil"`},
 		{"env optional", func(s *Spec) { s.Env = map[string]EnvVar{"MINE": {From: FromEnv, Optional: true}} }, nil, "env.MINE: takes"},
 		{"git identity", func(s *Spec) { s.Git.Identity = true }, func(s *Spec) { s.Git.Identity = false }, "git.identity: takes your name"},

@@ -48,7 +48,7 @@ error, $ the beginning of a program and = its end. Terminals keep their own: att
 	}
 	c.Flags().BoolVarP(&flags.follow, "follow", "f", false, "go on with what comes, until the sandbox stops")
 	c.Flags().IntVarP(&flags.lines, "lines", "n", -1, "only the last `N` lines of what was before")
-	c.Flags().Lookup("lines").DefValue = "" // without it all of them
+	c.Flags().Lookup("lines").DefValue = "0" // pflag's word for none to show: all of them
 	c.Flags().Var(&flags.since, "since", "only what is not older")
 	c.Flags().BoolVar(&flags.asJSON, "json", false, "print JSON, one line a line")
 	for _, name := range []string{"lines", "since"} {

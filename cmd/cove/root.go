@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -118,11 +119,26 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknown):
 		return unknownFlag(cmd, unknown)
 	case errors.As(err, &value):
-		return usagef("--%s %q: %w", value.GetFlag().Name, value.GetValue(), value.Unwrap())
+		return usagef("--%s %q: %w", value.GetFlag().Name, value.GetValue(), plainly(value.Unwrap()))
 	case errors.As(err, &missing):
-		return &usageError{hint(fmt.Errorf("--%s needs a value", missing.GetFlag().Name), "%s", missing.GetFlag().Usage)}
+		_, help := pflag.UnquoteUsage(missing.GetFlag())
+		return &usageError{hint(fmt.Errorf("--%s needs a value", missing.GetFlag().Name), "%s", help)}
 	}
 	return &usageError{err}
+}
+
+// plainly puts what strconv says of a value into words.
+func plainly(err error) error {
+	number, ok := errors.AsType[*strconv.NumError](err)
+	switch {
+	case !ok:
+		return err
+	case number.Func == "ParseBool":
+		return errors.New("want true or false")
+	case errors.Is(err, strconv.ErrRange):
+		return errors.New("it is too large a number")
+	}
+	return errors.New("want a whole number")
 }
 
 func unknownFlag(cmd *cobra.Command, unknown *pflag.NotExistError) error {

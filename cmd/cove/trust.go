@@ -157,9 +157,10 @@ func trustText(p *config.Profile) string {
 		}
 		fmt.Fprintf(&b, "  - %s  (%s)\n", oneLine(asked.Message), oneLine(at))
 	}
-	for i, step := range p.Spec.Setup {
+	before := len(p.Spec.Setup) - len(p.Project.Setup)
+	for i, step := range p.Project.Setup {
 		// Line by line: joined, what follows a comment would read as part of it.
-		at := fmt.Sprintf("  setup %d: ", i+1)
+		at := fmt.Sprintf("  setup %d: ", before+i+1)
 		for line := range strings.Lines(step) {
 			fmt.Fprintf(&b, "%s%s\n", at, oneLine(line))
 			at = strings.Repeat(" ", len(at))

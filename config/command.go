@@ -85,14 +85,7 @@ func (s Spec) brings(name string) bool {
 	if !path.IsAbs(name) {
 		return true // relative to the working directory
 	}
-	var targets []string
-	for _, m := range s.Mounts {
-		targets = append(targets, m.Target)
-	}
-	for _, v := range s.Volumes {
-		targets = append(targets, v.Target)
-	}
-	for _, t := range targets {
+	for _, t := range s.Targets() {
 		if name == t || strings.HasPrefix(name, strings.TrimSuffix(t, "/")+"/") {
 			return true
 		}

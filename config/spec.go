@@ -43,6 +43,19 @@ type Spec struct {
 	Automation Automation        `json:"automation"`
 }
 
+// Targets are the directories inside on which something from outside lies:
+// those of the mounts, then those of the volumes.
+func (s Spec) Targets() []string {
+	targets := make([]string, 0, len(s.Mounts)+len(s.Volumes))
+	for _, m := range s.Mounts {
+		targets = append(targets, m.Target)
+	}
+	for _, v := range s.Volumes {
+		targets = append(targets, v.Target)
+	}
+	return targets
+}
+
 // Resources are the limits the kernel holds a sandbox to. Zero means no limit
 // unless the field says otherwise.
 type Resources struct {

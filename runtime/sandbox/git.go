@@ -27,15 +27,8 @@ func gitConfig(s config.Spec) string {
 			fmt.Fprintf(&b, "\temail = %s\n", gitString(s.Git.Email))
 		}
 	}
-	if len(s.Mounts)+len(s.Volumes) > 0 {
+	if targets := s.Targets(); len(targets) > 0 {
 		b.WriteString("[safe]\n")
-		var targets []string
-		for _, m := range s.Mounts {
-			targets = append(targets, m.Target)
-		}
-		for _, v := range s.Volumes {
-			targets = append(targets, v.Target)
-		}
 		for _, t := range targets {
 			// Repositories below it are known to git since 2.46; older
 			// ones take the pattern for a name that nothing has.

@@ -108,8 +108,12 @@ func sandboxActions() []action.Action[scope] {
 			Help: "Work in a shell of the sandbox, on the whole screen. ctrl+] comes back here; what runs in it goes on.",
 			When: func(c scope) string {
 				why := c.alone().legal("attach", lifecycle.OpExec)
-				if why != "" && c.box != nil && c.app.actionReason(actStart, c.alone()) == "" {
+				switch {
+				case why == "" || c.box == nil:
+				case c.app.actionReason(actStart, c.alone()) == "":
 					why += "; " + c.app.keyOf(actStart) + " starts it"
+				case c.app.actionReason(actResume, c.alone()) == "":
+					why += "; " + c.app.keyOf(actResume) + " resumes it"
 				}
 				return why
 			},

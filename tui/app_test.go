@@ -56,6 +56,9 @@ func TestDisabledKeysSayWhy(t *testing.T) {
 		m.see(say)
 	}
 	require.Empty(t, m.fake.Calls())
+	m = newModel(t, 100, 24, api.Sandbox{ID: "1", Name: "a", State: lifecycle.Paused, Created: noon()})
+	m.key("enter")
+	m.see("attach needs a sandbox that is started; this one is paused; p resumes it")
 	m = newModel(t, 80, 24)
 	m.key("D")
 	m.see("delete: no sandbox is selected")

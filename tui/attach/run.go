@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -310,6 +311,18 @@ func (r *run) show() {
 	r.shown <- e
 }
 
+// lost is why the stream ended, for a person. One that ends with its daemon ends
+// in many ways: by its end, in the middle of a frame, by a reset, or closed here
+// when what was typed could not be written any more.
+func lost(err error) error {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return errors.New("the daemon closed it")
+		}
+	}
+	return err
+}
+
 // outMax is how much output is gathered for one write to the terminal.
 const outMax = 64 << 10
 
@@ -319,10 +332,7 @@ func (r *run) output() ending {
 		t, p, err := r.s.frames.Next()
 		if err != nil {
 			_, _ = r.o.Out.Write(out)
-			if errors.Is(err, io.EOF) {
-				err = errors.New("the daemon closed it")
-			}
-			return ending{err: err}
+			return ending{err: lost(err)}
 		}
 		switch t {
 		case frame.Stdout, frame.Stderr:

@@ -175,6 +175,22 @@ func TestExitAndLoss(t *testing.T) {
 	}
 }
 
+func TestWhyAStreamEnded(t *testing.T) {
+	const closed = "the daemon closed it"
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{io.EOF, closed},
+		{fmt.Errorf("read a frame: %w", io.ErrUnexpectedEOF), closed},
+		{&net.OpError{Op: "read", Net: "unix", Err: net.ErrClosed}, closed},
+		{&net.OpError{Op: "read", Net: "unix", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, closed},
+		{errors.New("a frame of 9 GiB"), "a frame of 9 GiB"},
+	} {
+		require.Equal(t, c.want, lost(c.err).Error())
+	}
+}
+
 func TestResizeReachesTheSession(t *testing.T) {
 	tt := start(t, "hold")
 	tt.See("box-1$")

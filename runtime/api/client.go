@@ -272,11 +272,14 @@ func (c *Client) lost(err error) error {
 }
 
 // cause is what the system said: the addresses of a unix socket's two ends tell
-// nobody anything.
+// nobody anything, and neither does the end of a stream by its name.
 func cause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		return op.Err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("it ended before it had answered")
 	}
 	return err
 }

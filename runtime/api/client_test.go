@@ -303,6 +303,9 @@ func TestLostInTheMiddle(t *testing.T) {
 			}))
 			_, err := c.Status(t.Context())
 			errorIs(t, err, ErrUnavailable)
+			if err == nil || strings.Contains(err.Error(), "EOF") {
+				t.Errorf("it is told in the words of streams: %v", err)
+			}
 			mu.Lock()
 			equal(t, 1, asked, "it was tried again")
 			mu.Unlock()

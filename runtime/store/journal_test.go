@@ -329,7 +329,9 @@ func TestJournalByMany(t *testing.T) {
 				}
 				at := j.Last()
 				at.Seq -= min(at.Seq, 10)
-				if _, known := j.Since(at, 1000); !known {
+				// The others may have written on meanwhile; the last hundred
+				// are known in any case.
+				if _, known := j.Since(at, 1000); !known && j.Last().Seq-at.Seq <= 100 {
 					t.Error("the newest are not known")
 				}
 			}

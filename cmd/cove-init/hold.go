@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -10,7 +11,8 @@ import (
 // holdArg makes this program hold the network namespace it was started in, for
 // all sandboxes of an instance and through the lives of its daemons. It was
 // given namespaces of its own for its network and its mounts, and ends when it
-// is killed.
+// is killed, or when whoever started it ends before it has said on standard
+// input that it knows where to find this process again.
 const holdArg = "hold-network"
 
 // hold lets go of everything but the network: a mount namespace that it kept
@@ -28,6 +30,7 @@ func hold() error {
 		{"change to it", func() error { return unix.PivotRoot(".", ".") }},
 		{"let go of the old one", func() error { return unix.Unmount(".", unix.MNT_DETACH) }},
 		{"say so", func() error { _, err := fmt.Println("held"); return err }},
+		{"be kept", func() error { _, err := io.ReadFull(os.Stdin, make([]byte, 1)); return err }},
 		{"close everything", func() error { return unix.CloseRange(0, 2, 0) }},
 	} {
 		if err := step.do(); err != nil {

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -196,4 +200,35 @@ func verify(t *testing.T, h *host, f *fate) {
 	if got := h.must("exec", f.name, "--", "cat", "/home/dev/marker"); got != f.marker {
 		t.Errorf("%s: its file holds %q, want %q", f.name, got, f.marker)
 	}
+}
+
+// reboot is what a reboot does to a cove with one running sandbox: no process
+// is left, and the run directory, a tmpfs, is gone. The daemon is started then.
+func (h *host) reboot(name string) {
+	h.t.Helper()
+	pid := h.inspect(name).Running.Pid
+	h.kill()
+	h.thaw(pid)
+	pids := []int{pid}
+	var gate struct{ Pid int }
+	switch data, err := os.ReadFile(filepath.Join(h.run, "gate.json")); {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		h.t.Fatal(err)
+	default:
+		if err := json.Unmarshal(data, &gate); err != nil {
+			h.t.Fatal(err)
+		}
+		pids = append(pids, gate.Pid)
+	}
+	for _, pid := range pids {
+		if err := killPid(pid); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(h.run); err != nil {
+		h.t.Fatal(err)
+	}
+	h.must("daemon", "start")
+	settle(h)
 }

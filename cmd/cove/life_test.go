@@ -44,17 +44,7 @@ func TestFilesSurvive(t *testing.T) {
 	h.kill()
 	kept("a killed daemon")
 
-	// A reboot: nothing runs, and the run directory, a tmpfs, is gone.
-	pid := h.inspect("a").Running.Pid
-	h.kill()
-	if err := killPid(pid); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(h.run); err != nil {
-		t.Fatal(err)
-	}
-	h.must("daemon", "start")
-	settle(h)
+	h.reboot("a")
 	if d := h.inspect("a"); d.State != lifecycle.Stopped || d.Reason == nil || d.Reason.Kind != lifecycle.ReasonReboot {
 		t.Errorf("after a reboot: %s, reason %v", d.State, d.Reason)
 	}

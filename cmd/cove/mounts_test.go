@@ -270,16 +270,7 @@ func TestMountsOfRoot(t *testing.T) {
 	kept("a killed daemon")
 	h.must("restart", "a")
 	kept("a killed daemon and restart")
-	pid := h.inspect("a").Running.Pid
-	h.kill()
-	if err := killPid(pid); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(h.run); err != nil {
-		t.Fatal(err)
-	}
-	h.must("daemon", "start")
-	settle(h)
+	h.reboot("a")
 	h.must("start", "a")
 	kept("a reboot")
 

@@ -113,20 +113,9 @@ func TestPause(t *testing.T) {
 // TestPausedAtReboot: what was paused is gone with the machine's memory.
 func TestPausedAtReboot(t *testing.T) {
 	h := realHost(t)
-	// Without a network, which a reboot ends too and this one does not.
-	h.must("create", "-p", "shell", "-n", "p", "--block-all")
+	h.must("create", "-p", "shell", "-n", "p")
 	h.must("pause", "p")
-	pid := h.inspect("p").Running.Pid
-	h.kill()
-	h.thaw(pid)
-	if err := killPid(pid); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(h.run); err != nil {
-		t.Fatal(err)
-	}
-	h.must("daemon", "start")
-	settle(h)
+	h.reboot("p")
 	if d := h.inspect("p"); d.State != lifecycle.Stopped || d.Desired != lifecycle.Stopped || d.Reason == nil || d.Reason.Kind != lifecycle.ReasonReboot {
 		t.Errorf("after a reboot: %s, desired %s, reason %v", d.State, d.Desired, d.Reason)
 	}

@@ -58,10 +58,11 @@ func openGate(ctx context.Context, o Options) (*gate, error) {
 			return g, nil
 		}
 	}
-	h, err := startHolder(ctx, o)
+	h, keep, err := startHolder(ctx, o)
 	if err != nil {
 		return nil, err
 	}
+	defer keep.Close()
 	g, err := takeGate(o, h)
 	if err == nil {
 		g.fresh = true
@@ -69,6 +70,9 @@ func openGate(ctx context.Context, o Options) (*gate, error) {
 	}
 	if err == nil {
 		err = g.record(o.RunDir)
+	}
+	if err == nil {
+		_, err = keep.Write([]byte{1})
 	}
 	if err != nil {
 		if g != nil {
@@ -109,36 +113,47 @@ func (g *gate) record(runDir string) error {
 	return store.Replace(runDir, gateFile, data, false)
 }
 
-// startHolder starts the process that a new gate belongs to.
-func startHolder(ctx context.Context, o Options) (holder, error) {
+// startHolder starts the process that a new gate belongs to. It stays when a
+// byte is written to keep, which the caller closes: one whose daemon is killed
+// before it has recorded it would be found by nobody.
+func startHolder(ctx context.Context, o Options) (_ holder, keep *os.File, err error) {
 	ctx, cancel := context.WithTimeout(ctx, holdTimeout)
 	defer cancel()
 	r, w, err := os.Pipe()
 	if err != nil {
-		return holder{}, err
+		return holder{}, nil, err
 	}
 	defer r.Close()
+	wait, keep, err := os.Pipe()
+	if err != nil {
+		return holder{}, nil, errors.Join(err, w.Close())
+	}
+	defer func() {
+		if err != nil {
+			_ = keep.Close()
+		}
+	}()
 	// Not the context's: it is to outlive us.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), o.Holder, "hold-network", o.Inst)
-	cmd.Env, cmd.Dir, cmd.Stdout = []string{}, "/", w
+	cmd.Env, cmd.Dir, cmd.Stdin, cmd.Stdout = []string{}, "/", wait, w
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Setsid: true}
 	err = cmd.Start()
-	_ = w.Close()
+	_, _ = w.Close(), wait.Close()
 	if err != nil {
-		return holder{}, fmt.Errorf("start the holder of the gate: %w", err)
+		return holder{}, nil, fmt.Errorf("start the holder of the gate: %w", err)
 	}
 	go func() { _ = cmd.Wait() }() // ends with it, or with us
 	defer context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Unix(1, 0)) })()
 	if line, err := bufio.NewReader(r).ReadString('\n'); err != nil || line != "held\n" {
 		_ = cmd.Process.Kill()
-		return holder{}, fmt.Errorf("the holder of the gate says %q: %w", line, errors.Join(err, ctx.Err()))
+		return holder{}, nil, fmt.Errorf("the holder of the gate says %q: %w", line, errors.Join(err, ctx.Err()))
 	}
 	start, err := store.ProcStart(cmd.Process.Pid)
 	if err != nil {
 		_ = cmd.Process.Kill()
-		return holder{}, err
+		return holder{}, nil, err
 	}
-	return holder{Boot: o.Boot, Pid: cmd.Process.Pid, StartTime: start, Uplink: -1}, nil
+	return holder{Boot: o.Boot, Pid: cmd.Process.Pid, StartTime: start, Uplink: -1}, keep, nil
 }
 
 // takeGate opens the gate that a process holds.

@@ -76,6 +76,29 @@ func TestHolderKilled(t *testing.T) {
 	checkReach(t, lan, LAN)
 }
 
+// A holder whose daemon is gone before it has recorded it ends by itself.
+func TestHolderNobodyKeeps(t *testing.T) {
+	nettest.New(t, nil)
+	s := newSide(t, "a0000e")
+	h, keep, err := startHolder(t.Context(), s.o)
+	must(t, err)
+	fd, err := unix.PidfdOpen(h.Pid, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	gone := func(patience int) bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
+		return err == nil && n == 1
+	}
+	if gone(100) {
+		t.Fatal("it ended while it could still be kept")
+	}
+	must(t, keep.Close())
+	if !gone(10_000) {
+		must(t, unix.Kill(h.Pid, unix.SIGKILL))
+		t.Error("it is still there")
+	}
+}
+
 // The next driver takes over what the one before left when it was killed.
 func TestAdopt(t *testing.T) {
 	nettest.New(t, nil)

@@ -131,10 +131,15 @@ func (d *Driver) Adopt(ctx context.Context, running map[string]Running) error {
 		return err
 	}
 	if !wanted {
-		if was == nil {
+		own, err := d.leases.ListOwn(uplinkKind)
+		if err != nil {
+			return err
+		}
+		if was == nil && len(own) == 0 {
 			return nil
 		}
-		// Nobody needs it: the daemon before was killed.
+		// Nobody needs what is left: the daemon before was killed, and with it
+		// perhaps the gate. An uplink has its lease before it is there.
 		if err := d.openGate(ctx); err != nil {
 			return err
 		}

@@ -78,15 +78,17 @@ func TestForgottenInstances(t *testing.T) {
 		return err == nil
 	}
 	gone, used := private(t), private(t)
+	// Now, or they get the numbers of those that go, and so their names.
+	third, fourth := private(t), private(t)
 	g, u := instanceOf(t, gone, leases, "boot"), instanceOf(t, used, leases, "boot")
 	acquire(t, owner(t, leases, u, used, "boot"), things(3), "x")
 	ok(t, os.RemoveAll(gone))
 	ok(t, os.RemoveAll(used))
-	instanceOf(t, private(t), leases, "boot")
+	instanceOf(t, third, leases, "boot")
 	if registered(g) || !registered(u) {
 		t.Errorf("gone is registered: %v; gone with a lease: %v", registered(g), registered(u))
 	}
-	instanceOf(t, private(t), leases, "boot2")
+	instanceOf(t, fourth, leases, "boot2")
 	if registered(u) {
 		t.Error("one of another boot is registered")
 	}

@@ -319,7 +319,11 @@ func TestSessionSignals(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.waitFor("status 143")
-	// A hang-up by hand ends the session.
+	// A hang-up by hand ends the session. bash looks for signals before it reads
+	// the next key, and sees one that comes in between only with that key.
+	a.typeKeys("exec sleep 4721\r")
+	for s.count(t, "sleep 4721") < 1 {
+	}
 	if err := a.conn.Signal(int(unix.SIGHUP)); err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,29 @@ type Stats struct {
 	NetTx     int64   `json:"net_tx"`
 	NetRxRate float64 `json:"net_rx_rate"`
 	NetTxRate float64 `json:"net_tx_rate"`
+	// Disk is what the sandbox's own files occupy on the host, DiskLimit its
+	// quota.
+	Disk      int64 `json:"disk"`
+	DiskLimit int64 `json:"disk_limit,omitempty"`
+	// IORead and IOWrite are bytes that went between the sandbox and block
+	// devices since its start; the rates are per second.
+	IORead      int64   `json:"io_read"`
+	IOWrite     int64   `json:"io_write"`
+	IOReadRate  float64 `json:"io_read_rate"`
+	IOWriteRate float64 `json:"io_write_rate"`
+	// The pressures are the part, 0 to 1, of the last ten seconds in which some
+	// process of the sandbox waited for that resource (PSI "some avg10",
+	// Documentation/accounting/psi.rst).
+	CPUPressure    float64 `json:"cpu_pressure"`
+	MemoryPressure float64 `json:"memory_pressure"`
+	IOPressure     float64 `json:"io_pressure"`
+	// CPUThrottled is for how many seconds since its start its limit kept it
+	// from running.
+	CPUThrottled float64 `json:"cpu_throttled"`
+	// GPUs are the devices that it holds.
+	GPUs []GPUUse `json:"gpus,omitempty"`
+	// Due is what its automation does to it next.
+	Due *Due `json:"due,omitempty"`
 	// Active is when something was last seen to happen: its start, a program
 	// run or a byte passed through the daemon, and, while somebody asks for
 	// statistics, a hundredth of a core in use or output on a terminal that

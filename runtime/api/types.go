@@ -22,6 +22,11 @@
 //	POST   /sandboxes/{ref}/code      CodeRequest, upgraded to a stream of frames
 //	POST   /sandboxes/{ref}/files     FilesRequest, upgraded to a stream of frames
 //	POST   /sandboxes/{ref}/attach    AttachRequest, upgraded to a stream of frames
+//	POST   /sandboxes/{ref}/resize    ResizeRequest -> Sandbox
+//	POST   /sandboxes/{ref}/automation AutomationRequest -> Sandbox
+//	POST   /sandboxes/{ref}/touch     Sandbox
+//	GET    /sandboxes/{ref}/history   History; query since=DURATION
+//	GET    /gpus                      []GPU
 //	GET    /events                    Event, one a line; query since=EPOCH:SEQ, follow=0
 //	GET    /stats                     StatsReport; query follow=1: one a line and second
 //	GET    /checks                    []Check
@@ -74,6 +79,14 @@ type Sandbox struct {
 	Created  time.Time         `json:"created"`
 	Started  *time.Time        `json:"started,omitempty"`
 	Stopped  *time.Time        `json:"stopped,omitempty"`
+	// GPUs are the devices that it holds, by their CDI names; only while it runs.
+	GPUs []string `json:"gpus,omitempty"`
+	// Due is what its automation does to it next, as it was when this was
+	// sent; statistics have what is true now.
+	Due *Due `json:"due,omitempty"`
+	// Held says why its processes are frozen though it is started, in words:
+	// the host's disk is nearly full, say. It is empty when they are not.
+	Held string `json:"held,omitempty"`
 	// Warnings are what this host does not enforce, in words.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -187,6 +200,8 @@ type DaemonStatus struct {
 	Inst      string    `json:"inst"`
 	Started   time.Time `json:"started"`
 	Sandboxes int       `json:"sandboxes"`
+	// Disk is the file system of the state directory.
+	Disk *HostDisk `json:"disk,omitempty"`
 	// Warnings are what this host lacks or does not enforce, in words.
 	Warnings []string `json:"warnings,omitempty"`
 }

@@ -43,7 +43,8 @@ func (a *app) createCommand() *cobra.Command {
 }
 
 // create makes a sandbox of spec. When ctx ends before it is made, what is made
-// is deleted again: nobody has been told its name.
+// is deleted again: nobody has been told its name. One whose setup fails is
+// there, and its id comes with the error.
 func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sandbox, error) {
 	secrets, err := secretsHere(spec)
 	if err != nil {
@@ -75,6 +76,9 @@ func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sa
 	defer a.showProgress(ctx, client, req.ID)()
 	select {
 	case r := <-done:
+		if errors.Is(r.err, api.ErrSetup) {
+			r.made.ID = req.ID
+		}
 		return r.made, explain(r.err, name)
 	case <-ctx.Done():
 	}

@@ -64,11 +64,11 @@ func (a *app) run(ctx context.Context, flags *specFlags, how *execFlags, argv []
 	}
 	making, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
+	remove := flags.switched("rm")
 	made, err := a.create(making, flags.name, spec)
 	if err != nil {
-		return err
+		return a.notMade(ctx, made, remove, err)
 	}
-	remove := flags.switched("rm")
 	if flags.name == "" && !remove && isTerminal(a.stderr) {
 		a.warn("the sandbox is %s", made.Name)
 	}
@@ -85,6 +85,18 @@ func (a *app) run(ctx context.Context, flags *specFlags, how *execFlags, argv []
 		return err
 	}
 	return a.remove(ctx, client, made, err)
+}
+
+// notMade is what a failed create comes to. A sandbox whose setup failed is kept
+// to be mended, but not where it was to be thrown away.
+func (a *app) notMade(ctx context.Context, made api.Sandbox, remove bool, err error) error {
+	var failed *api.Error
+	if !remove || !errors.Is(err, api.ErrSetup) || !errors.As(err, &failed) {
+		return err
+	}
+	told := *failed
+	told.Hint = "deleted, as --rm asks; without --rm it is kept, to be mended"
+	return a.remove(context.WithoutCancel(ctx), api.New(a.dirs.Socket()), made, &told)
 }
 
 // remove deletes what was made for one program that has ended with err.
@@ -119,7 +131,7 @@ func (a *app) runSession(ctx context.Context, flags *specFlags) error {
 	defer stop()
 	made, err := a.create(ctx, flags.name, spec)
 	if err != nil {
-		return err
+		return a.notMade(ctx, made, flags.switched("rm"), err)
 	}
 	client := api.New(a.dirs.Socket())
 	res, err := a.join(ctx, client, made.Name, "")

@@ -64,6 +64,20 @@ setup = [
 	}
 }
 
+// What was to be thrown away is thrown away also where its setup fails.
+func TestSetupFailsUnderRm(t *testing.T) {
+	h := realHost(t)
+	h.must("daemon", "start")
+	p := h.profile("broken", "extends = \"shell\"\nsetup = [\"echo why >&2; exit 3\"]\n")
+	_, stderr, status := h.cove("run", "--rm", "-p", p, "--", "true")
+	if status != 1 || !strings.Contains(stderr, "setup step 1/1") || !strings.Contains(stderr, "exit status 3: why (deleted, as --rm asks") || strings.Count(stderr, "setup step") != 1 {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+	if got := h.must("ls", "--json"); strings.TrimSpace(got) != "[]" {
+		t.Errorf("left: %s", got)
+	}
+}
+
 // An interrupted create breaks its setup off, and nothing is left of it.
 func TestSetupInterrupted(t *testing.T) {
 	h := realHost(t)

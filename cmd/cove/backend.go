@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -43,16 +44,28 @@ func (a *app) runTUI(ctx context.Context) error {
 	})
 }
 
-// backend is the daemon as the TUI sees it. Where it is down it is started, by
-// watching too: a list that stays stale helps nobody.
+// backend is the daemon as the TUI sees it.
 type backend struct{ a *app }
+
+// errDaemonStopped is what watching gets of a daemon that somebody has stopped.
+var errDaemonStopped = errors.New("it was stopped; cove daemon start starts it again")
+
+// watching is the client of what only looks on. It starts a daemon that died,
+// since a list that stays stale helps nobody, and not one that was stopped: that
+// has taken its socket with it.
+func (b backend) watching(ctx context.Context) (*api.Client, error) {
+	if _, err := os.Lstat(b.a.dirs.Socket()); errors.Is(err, os.ErrNotExist) {
+		return nil, errDaemonStopped
+	}
+	return b.a.client(ctx)
+}
 
 func (b backend) Watch(ctx context.Context, since api.Cursor, each func(api.Event) error) error {
 	var cursor *api.Cursor
 	if since != (api.Cursor{}) {
 		cursor = &since
 	}
-	client, err := b.a.client(ctx)
+	client, err := b.watching(ctx)
 	if err != nil {
 		return explain(err, "")
 	}
@@ -73,7 +86,7 @@ func (b backend) Watch(ctx context.Context, since api.Cursor, each func(api.Even
 }
 
 func (b backend) Stats(ctx context.Context, each func(api.StatsReport) error) error {
-	client, err := b.a.client(ctx)
+	client, err := b.watching(ctx)
 	if err != nil {
 		return explain(err, "")
 	}

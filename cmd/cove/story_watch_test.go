@@ -71,6 +71,23 @@ func watchStories() []story {
 			tt.See("restarted box")
 			tt.leave()
 		}},
+		{"a daemon that is stopped stays so until somebody starts it", func(s *scene) {
+			tt := s.tui(160, 30)
+			tt.pick("box")
+			s.must("daemon", "stop")
+			tt.See("it was stopped; cove daemon start starts it")
+			// It has looked again, and left it.
+			tt.See("try 2")
+			if out, _, status := s.cove("daemon", "status"); status != 1 {
+				s.t.Errorf("watching has started it: %s", out)
+			}
+			s.must("daemon", "start")
+			tt.Gone("daemon gone")
+			tt.Send("s")
+			tt.See("stopped box")
+			s.has("box", lifecycle.Stopped)
+			tt.leave()
+		}},
 		{"many are found, labelled, renamed and deleted", func(s *scene) {
 			for _, name := range []string{"one-x", "two-x", "three-x"} {
 				s.must("create", "-p", "shell", "-n", name)

@@ -26,8 +26,11 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(helperVar) == "eat" {
+	switch os.Getenv(helperVar) {
+	case "eat":
 		eat()
+	case "hold":
+		hold()
 	}
 	os.Exit(m.Run())
 }
@@ -43,6 +46,17 @@ func eat() {
 	}
 	fmt.Println(len(kept))
 	os.Exit(0)
+}
+
+// hold waits for a line on stdin, takes 64 MiB, says so, and keeps them until
+// stdin ends.
+func hold() {
+	var line [1]byte
+	_, _ = os.Stdin.Read(line[:])
+	kept := bytes.Repeat([]byte{1}, 64<<20)
+	fmt.Println("held")
+	_, _ = os.Stdin.Read(line[:])
+	os.Exit(int(kept[0]) - 1)
 }
 
 func randomHex(t testing.TB, n int) string {

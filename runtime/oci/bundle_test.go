@@ -310,13 +310,20 @@ func TestResources(t *testing.T) {
 		cpu    float64
 		quota  int64
 		shares uint64
-	}{{1, 100_000, 1024}, {0.001, 1000, 2}, {0.5, 50_000, 512}, {1.234567, 123_457, 1264}, {400, 40_000_000, 262144}} {
+		weight string
+	}{{1, 100_000, 1024, "100"}, {0.001, 1000, 2, "1"}, {0.5, 50_000, 512, "50"}, {1.234567, 123_457, 1264, "123"}, {400, 40_000_000, 262144, "10000"}} {
 		r, err := Resources(config.Resources{CPU: c.cpu}, Host{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if *r.CPU.Quota != c.quota || *r.CPU.Shares != c.shares || *r.CPU.Period != 100_000 {
 			t.Errorf("%v cores: quota %d, shares %d, period %d", c.cpu, *r.CPU.Quota, *r.CPU.Shares, *r.CPU.Period)
+		}
+		if r, err = Resources(config.Resources{CPU: c.cpu}, Host{CgroupV2: true}); err != nil {
+			t.Fatal(err)
+		}
+		if *r.CPU.Quota != c.quota || r.CPU.Shares != nil || r.Unified["cpu.weight"] != c.weight {
+			t.Errorf("%v cores on version 2: quota %d, shares %v, files %v", c.cpu, *r.CPU.Quota, r.CPU.Shares, r.Unified)
 		}
 	}
 }

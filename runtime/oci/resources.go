@@ -10,16 +10,8 @@ import (
 )
 
 const (
-	// cpuPeriod is the kernel's own default, in microseconds.
-	cpuPeriod = 100_000
-	// minQuota is the least the kernel takes, in microseconds.
-	minQuota = 1000
-	// sharesPerCore makes a sandbox of one core weigh as much as a process
-	// group that was given no weight.
-	sharesPerCore              = 1024
-	minShares, maxShares       = 2, 262144
-	maxCPU                     = 1 << 16
-	unlimitedPids        int64 = -1
+	maxCPU              = 1 << 16
+	unlimitedPids int64 = -1
 )
 
 // Resources gives the kernel's limits of a sandbox as OCI has them, for the
@@ -43,15 +35,18 @@ func Resources(r config.Resources, h Host) (*specs.LinuxResources, error) {
 		out.Pids.Limit = new(unlimitedPids)
 	}
 	if r.CPU > 0 {
-		out.CPU = &specs.LinuxCPU{
-			Period: new(uint64(cpuPeriod)),
-			Quota:  new(max(minQuota, int64(math.Round(r.CPU*cpuPeriod)))),
-			Shares: new(min(maxShares, max(minShares, uint64(math.Round(r.CPU*sharesPerCore))))),
+		out.CPU = &specs.LinuxCPU{Period: new(uint64(config.CPUPeriod)), Quota: new(r.CPUQuota())}
+		if !h.CgroupV2 {
+			out.CPU.Shares = new(r.CPUShares())
 		}
 	}
 	if h.CgroupV2 {
 		// One program that eats too much must not take PID 1 with it.
 		out.Unified = map[string]string{"memory.oom.group": "0"}
+	}
+	if h.CgroupV2 && r.CPU > 0 {
+		// Not shares, which the runtime would convert by a formula of its own.
+		out.Unified["cpu.weight"] = fmt.Sprint(r.CPUWeight())
 	}
 	switch {
 	case r.Memory > 0 && h.Swap:

@@ -135,7 +135,7 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 	}
 	r.unmount = func() {
 		removeGroups(b, r.group)
-		_ = driver.Unmount(target)
+		_ = driver.Unmount(box, target)
 		_ = driver.Close()
 		_ = maps.Close()
 		_ = os.RemoveAll(box)

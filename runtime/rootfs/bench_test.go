@@ -19,7 +19,7 @@ func BenchmarkMount(b *testing.B) {
 		}
 		b.StopTimer()
 		start := time.Now()
-		if err := w.host.Unmount(w.target("a")); err != nil {
+		if err := w.host.Unmount(w.dir("a"), w.target("a")); err != nil {
 			b.Fatal(err)
 		}
 		unmount += time.Since(start)

@@ -342,7 +342,7 @@ func TestManyAtOnce(t *testing.T) {
 				if !exists(filepath.Join(w.target(id), "usr/bin/tool")) {
 					t.Error("not mounted")
 				}
-				if err := w.host.Unmount(w.target(id)); err != nil {
+				if err := w.host.Unmount(w.dir(id), w.target(id)); err != nil {
 					t.Error(err)
 				}
 			}

@@ -90,7 +90,7 @@ func (w *world) up(id string, base uint32) string {
 
 func (w *world) down(id string) {
 	w.t.Helper()
-	if err := w.host.Unmount(w.target(id)); err != nil {
+	if err := w.host.Unmount(w.dir(id), w.target(id)); err != nil {
 		w.t.Error(err)
 	}
 }
@@ -379,7 +379,7 @@ func TestDamagedRootsAreRefused(t *testing.T) {
 			if info, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(info), w.target(id)) {
 				t.Errorf("a mount is left (%v)", err)
 			}
-			if err := w.host.Unmount(w.target(id)); err != nil {
+			if err := w.host.Unmount(w.dir(id), w.target(id)); err != nil {
 				t.Error(err)
 			}
 		})

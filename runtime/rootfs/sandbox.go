@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -259,10 +261,10 @@ func enterable(parent *os.File, name string) (*os.File, error) {
 // removes the directory. It returns as soon as the root is no longer in the
 // tree; what remains, writing the upper's file system to disk (overlayfs does
 // that with its last user, and it may take long), goes on in the background,
-// and a Mount at the same target, and Close, wait for it. Call it after the
+// and a Mount at the same target, Drain and Close wait for it. Call it after the
 // sandbox's last process is gone: else that process does the writing before it
 // dies. A target that is not mounted or does not exist is no error.
-func (h *Host) Unmount(target string) error {
+func (h *Host) Unmount(_, target string) error {
 	held := h.reclaim(target)
 	if held == nil {
 		held = hold(target)
@@ -350,6 +352,19 @@ func (h *Host) letGo(target string, held []*os.File) {
 		h.mu.Unlock()
 		close(gone)
 	})
+}
+
+// Drain waits until all that was unmounted has ended, or ctx has.
+func (h *Host) Drain(ctx context.Context) error {
+	h.mu.Lock()
+	targets := slices.Collect(maps.Keys(h.leaving))
+	h.mu.Unlock()
+	for _, t := range targets {
+		if err := h.awaitGone(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // awaitGone waits until what was unmounted from target has ended: two overlays

@@ -6,6 +6,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/cgroup"
+	"cove/runtime/disk"
 	"cove/runtime/network"
 	"cove/runtime/volume"
 )
@@ -22,8 +23,45 @@ type Rootfs interface {
 	// has its own.
 	Detach(target string) error
 	// Unmount ends what Mount put at target, once the sandbox's processes
-	// have ended; nothing there is no error.
-	Unmount(target string) error
+	// have ended, and closes the disk that dir has; nothing there is no error.
+	Unmount(dir, target string) error
+	// Drain waits for what Unmount leaves to the background, for the audit.
+	Drain(ctx context.Context) error
+}
+
+// Disks are what sandboxes keep their files on. A sandbox whose Spec sets no
+// quota has none, and its files lie in its directory: for such a one the methods
+// do nothing, except where they say otherwise. Errors are those of package disk
+// and ENOSPC.
+type Disks interface {
+	// Create makes the disk of a new sandbox in dir, the directory that is
+	// still being made for it, and opens it, as [Disks.Open] does. It returns the
+	// root of the sandbox's own files, dir itself without a quota, which the
+	// caller closes. dir may be renamed afterwards.
+	Create(ctx context.Context, id, dir string, s disk.Spec) (root *os.File, err error)
+	// Open has the disk of the sandbox mounted, where it is not yet: attached
+	// and ready for [Rootfs.Mount], or, of a sandbox that runs, the same file
+	// system again. A file system that was not left in order is checked first.
+	// disk.ErrDamaged where there is no disk and s has a quota.
+	// It stays until [Rootfs.Unmount].
+	Open(ctx context.Context, id string, s disk.Spec) error
+	// Device is the block device of an open disk, for limits on its use;
+	// disk.ErrNotOpen.
+	Device(id string) (disk.Device, error)
+	// Usage tells how full the disk is, without waiting for anything: a few
+	// system calls. Used only while it is open; Usage{} without a disk.
+	Usage(id string) (disk.Usage, error)
+	// Grow makes the disk as large as s says: at once where it is open,
+	// disk.ErrOffline where that cannot be done on this machine. disk.ErrShrink,
+	// disk.ErrNoSpace. What a killed daemon left half done, the same call does to
+	// the end.
+	Grow(ctx context.Context, id string, s disk.Spec) error
+	// Trim gives back to the host what was deleted on an open disk, now. It
+	// happens by itself some time later.
+	Trim(ctx context.Context, id string) error
+	// Attached lists the sandboxes whose images are attached to a device,
+	// whoever did it, with the device's name, for the audit.
+	Attached() (map[string]string, error)
 }
 
 // Volumes takes directories of the host for mounts; their errors are

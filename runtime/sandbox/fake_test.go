@@ -101,7 +101,7 @@ func (m *machine) Ready() bool { return true }
 
 func (m *machine) Detach(string) error { return nil }
 
-func (m *machine) Unmount(target string) error {
+func (m *machine) Unmount(_, target string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.mounted, target)

@@ -280,7 +280,7 @@ func (m *Manager) release(b *box, base uint32) {
 	warn("processes", alive)
 	var g errgroup.Group
 	g.Go(func() error { warn("container", m.opt.Runner.Forget(b.id)); return nil })
-	g.Go(func() error { warn("root", m.opt.Rootfs.Unmount(m.target(b.id))); return nil })
+	g.Go(func() error { warn("root", m.opt.Rootfs.Unmount(m.stateDir(b.id), m.target(b.id))); return nil })
 	g.Go(func() error { warn("network", m.opt.Network.Disconnect(b.id)); return nil })
 	_ = g.Wait()
 	warn("cgroup", m.opt.Cgroups.Remove(ctx, b.id))

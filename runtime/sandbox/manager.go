@@ -34,6 +34,7 @@ type Options struct {
 	Log *slog.Logger
 
 	Rootfs  Rootfs
+	Disks   Disks
 	Runner  Runner
 	Cgroups Cgroups
 	Leases  Leases

@@ -15,8 +15,11 @@ BUILD_DEPS := gcc:/usr/bin/gcc pkg-config:/usr/bin/pkg-config libseccomp-dev:/us
 TEST_DEPS  := python3:/usr/bin/python3 python3-venv:/usr/share/doc/python3-venv sudo:/usr/bin/sudo util-linux:/usr/bin/setpriv \
               tmux:/usr/bin/tmux less:/usr/bin/less htop:/usr/bin/htop vim:/usr/bin/vim.basic vim-tiny:/usr/bin/vim.tiny python3-pip:/usr/share/doc/python3-pip procps:/usr/bin/ps e2fsprogs:/sbin/mkfs.ext4 git:/usr/bin/git \
               nftables:/usr/sbin/nft iproute2:/usr/sbin/ip
+# The test guest: an emulator, and what its disks are made with.
+VM_DEPS    := qemu-system-x86:/usr/bin/qemu-system-x86_64 cpio:/usr/bin/cpio busybox-static:/usr/share/doc/busybox-static kmod:/usr/sbin/modprobe \
+              zstd:/usr/bin/zstd lz4:/usr/bin/lz4 xz-utils:/usr/bin/xz util-linux:/usr/bin/setpriv e2fsprogs:/sbin/mkfs.ext4 nftables:/usr/sbin/nft iproute2:/usr/sbin/ip procps:/usr/bin/ps
 
-.PHONY: all run build test soak lint bench install deps test-deps clean
+.PHONY: all run build test test-vm vm-deps soak lint bench install deps test-deps clean
 
 all: build
 
@@ -44,6 +47,9 @@ deps:
 test-deps:
 	@$(call install_missing,$(TEST_DEPS))
 
+vm-deps:
+	@$(call install_missing,$(VM_DEPS))
+
 define install_missing
 missing=; for d in $(1); do [ -e "$${d#*:}" ] || missing="$$missing $${d%%:*}"; done; \
 if [ -n "$$missing" ]; then \
@@ -55,6 +61,9 @@ endef
 
 test: build test-deps ## the whole suite, as root: real sandboxes, real runc
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=$(ROUNDS) $(GO) test -timeout 11m ./...
+
+test-vm: build vm-deps ## what needs a host with cgroup v2, in a guest of its own: RUN=TestGuestX, PKG=./runtime/x
+	COVE_BIN=$(abspath $(BIN)) runtime/vmtest/suite $(if $(RUN),-run '$(RUN)') $(if $(PKG),-pkg $(PKG))
 
 soak: build test-deps ## the long rounds: kill -9 of the daemon, attach and detach
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=200 COVE_SOAK=1 \

@@ -69,7 +69,11 @@ func newBus(j *store.Journal) *bus {
 
 // publish tells everybody what the sandbox is now. The caller holds b.mu, so
 // that events have the order of the changes.
-func (m *Manager) publish(b *box) { m.bus.put(b.info(), m.log.Warn) }
+func (m *Manager) publish(b *box) {
+	i := b.info()
+	m.bus.put(i, m.log.Warn)
+	m.changes.note(i)
+}
 
 func (s *bus) put(i Info, warn func(string, ...any)) { s.send(i, false, warn) }
 

@@ -398,6 +398,7 @@ func (c *cove) abandon() {
 		}
 		b.mu.Unlock()
 	}
+	c.m.cancel(errDied)
 	c.m.wg.Wait()
 	_ = c.m.bus.close()
 	_ = c.m.links.Close()

@@ -73,10 +73,12 @@ type Manager struct {
 	boxes map[string]*box   // by id
 	names map[string]string // name to id; reserved before the link is made
 
-	links   *store.Names
-	bus     *bus
-	trash   *trash
-	sampler *sampler
+	links    *store.Names
+	bus      *bus
+	trash    *trash
+	sampler  *sampler
+	recorder *recorder
+	changes  *changes
 }
 
 // Open finds out what became of every sandbox in the state directory and
@@ -115,7 +117,9 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	m.bus = newBus(journal)
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	m.trash = newTrash(m)
-	m.sampler = newSampler(m)
+	m.sampler, m.recorder, m.changes = newSampler(m), newRecorder(m), newChanges(m)
+	m.wg.Go(m.changes.run)
+	m.wg.Go(m.recorder.run)
 	if err := m.reconcile(ctx); err != nil {
 		return nil, errors.Join(err, m.Close(ctx))
 	}
@@ -148,6 +152,8 @@ func (m *Manager) Close(ctx context.Context) error {
 		b.mu.Unlock()
 	}
 	m.wg.Wait()
+	m.changes.flush()
+	m.recorder.flush()
 	for _, b := range boxes {
 		b.mu.Lock()
 		if b.proc != nil {
@@ -273,4 +279,6 @@ func (m *Manager) forget(b *box) {
 	b.gone = true
 	b.state = lifecycle.Destroyed
 	m.bus.remove(b.info())
+	m.changes.forget(b.id)
+	m.recorder.forget(b.id)
 }

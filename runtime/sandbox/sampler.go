@@ -190,14 +190,32 @@ func (s *sampler) letGo() {
 	}
 }
 
+// sampleDue takes a sample of those that are due, for the recorder, unless there is
+// one of all just now.
+func (s *sampler) sampleDue(due func(id string, now time.Time) bool) {
+	s.mu.Lock()
+	fresh := s.running && s.m.now().Sub(s.last.Time) < 2*statsInterval
+	s.mu.Unlock()
+	if !fresh {
+		s.sampleOf(due)
+		s.letGo()
+	}
+}
+
 // sample takes a sample of all running sandboxes, of every owner.
-func (s *sampler) sample() StatsReport {
+func (s *sampler) sample() StatsReport { return s.sampleOf(nil) }
+
+// sampleOf is sample of those that are due; nil: of all.
+func (s *sampler) sampleOf(due func(id string, now time.Time) bool) StatsReport {
 	s.taking.Lock()
 	defer s.taking.Unlock()
 	s.m.mu.Lock()
 	boxes := slices.Collect(maps.Values(s.m.boxes))
 	s.m.mu.Unlock()
 	r := StatsReport{Time: s.m.now().UTC(), Sandboxes: make([]Stats, 0, len(boxes))}
+	if due != nil {
+		boxes = slices.DeleteFunc(boxes, func(b *box) bool { return !due(b.id, r.Time) })
+	}
 	now := make(map[string]history, len(boxes))
 	var quiet []*box
 	for _, b := range boxes {
@@ -209,9 +227,15 @@ func (s *sampler) sample() StatsReport {
 			continue
 		}
 		r.Sandboxes = append(r.Sandboxes, st)
-		if st.CPU < activeCPU && s.due(b, now[b.id].last) {
+		if due == nil && st.CPU < activeCPU && s.due(b, now[b.id].last) {
 			quiet = append(quiet, b)
 		}
+	}
+	s.m.recorder.take(r)
+	if due != nil {
+		maps.DeleteFunc(s.before, func(id string, h history) bool { return r.Time.Sub(h.last.at) > statsStale })
+		maps.Copy(s.before, now)
+		return r
 	}
 	s.before = now
 	maps.DeleteFunc(s.asked, func(id string, _ asked) bool { _, ok := now[id]; return !ok })

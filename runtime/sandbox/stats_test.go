@@ -87,7 +87,7 @@ func sampled(t *testing.T) (*Manager, *gauges, context.CancelFunc) {
 	var cancel context.CancelCauseFunc
 	m.ctx, m.cancel = context.WithCancelCause(context.Background())
 	cancel = m.cancel
-	m.sampler = newSampler(m)
+	m.sampler, m.recorder, m.changes = newSampler(m), newRecorder(m), newChanges(m)
 	return m, g, func() {
 		cancel(ErrUnavailable)
 		m.sampler.close()

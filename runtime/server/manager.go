@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"cove/config"
 	"cove/runtime/doctor"
@@ -31,6 +32,7 @@ type Manager interface {
 	Subscribe(ctx context.Context, c sandbox.Caller, since *sandbox.Cursor) (*sandbox.Subscription, error)
 	Stats(ctx context.Context, c sandbox.Caller) (sandbox.StatsReport, error)
 	FollowStats(ctx context.Context, c sandbox.Caller) (<-chan sandbox.StatsReport, error)
+	History(c sandbox.Caller, ref string, since time.Duration) (sandbox.History, error)
 	Audit(ctx context.Context) ([]doctor.Leak, error)
 	Checks(ctx context.Context) []doctor.Check
 	Warnings() []string

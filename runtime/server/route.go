@@ -51,6 +51,7 @@ func routes() []route {
 		{method: http.MethodPost, path: "/sandboxes/{ref}/code", handle: (*request).runCode},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/files", handle: (*request).copyFiles},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/attach", handle: (*request).attach},
+		{method: http.MethodGet, path: "/sandboxes/{ref}/history", handle: (*request).history},
 		{method: http.MethodGet, path: "/events", handle: (*request).events},
 		{method: http.MethodGet, path: "/stats", handle: (*request).stats},
 		{method: http.MethodGet, path: "/checks", handle: (*request).checks},

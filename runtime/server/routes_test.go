@@ -42,6 +42,7 @@ var surface = []struct {
 	{path: "/v1/sandboxes/%ref%/code", allow: "POST", method: "POST", body: `{"source":"eA==","language":"bash","argv":["exit","0"]}`, header: upgrade(), status: 101},
 	{path: "/v1/sandboxes/%ref%/files", allow: "POST", method: "POST", body: `{"op":"get","path":"/x","name":"x"}`, header: upgrade(), status: 101},
 	{path: "/v1/sandboxes/%ref%/attach", allow: "POST", method: "POST", body: `{"cols":80,"rows":24}`, header: upgrade(), status: 101},
+	{path: "/v1/sandboxes/%ref%/history", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/events?follow=0", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/stats", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/checks", allow: "GET", method: "GET", status: 200},

@@ -123,7 +123,7 @@ func trustRules() []trustRule {
 			}
 		}},
 		{[]string{
-			"Resources.CPU", "Resources.Memory", "Resources.Swap", "Resources.Disk", "Resources.DiskReserve", "Resources.Pids",
+			"Resources.CPU", "Resources.AllCPUs", "Resources.Memory", "Resources.Swap", "Resources.Disk", "Resources.DiskReserve", "Resources.Pids",
 			"Resources.GPU.Count", "Resources.GPU.IDs", "Resources.GPUShared", "Resources.IORead", "Resources.IOWrite",
 		}, func(a *asking, s, g Spec) { askResources(a, s.Resources, g.Resources) }},
 		{[]string{
@@ -203,6 +203,9 @@ func askResources(a *asking, r, g Resources) {
 		a.add(key, "may use %s", text)
 	}
 	more("resources.cpu", r.CPU, g.CPU, fmt.Sprintf("%v cores", r.CPU))
+	if r.AllCPUs && !g.AllCPUs {
+		a.add("resources.all_cpus", "runs on every processor")
+	}
 	more("resources.memory", float64(r.Memory), float64(g.Memory), r.Memory.String()+" of memory")
 	more("resources.swap", float64(r.Swap), float64(g.Swap), r.Swap.String()+" of swap")
 	more("resources.disk", float64(r.Disk), float64(g.Disk), r.Disk.String()+" of the disk")

@@ -31,8 +31,6 @@ func Unenforced(s Spec) []Problem {
 	refuse(r.GPU.Count != 0, "resources.gpu", strconv.Itoa(r.GPU.Count), "set it to 0")
 	refuse(len(r.GPU.IDs) > 0, "resources.gpu", fmt.Sprintf("a list of %d", len(r.GPU.IDs)), "set it to 0")
 	refuse(r.GPUShared, "resources.gpu_shared", "true", "set it to false")
-	refuse(r.IORead != 0, "resources.io_read", r.IORead.String(), none)
-	refuse(r.IOWrite != 0, "resources.io_write", r.IOWrite.String(), none)
 
 	n := s.Network
 	for _, list := range []struct {

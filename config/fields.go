@@ -43,6 +43,7 @@ func profileFields(s *Spec, h *header) fields {
 func resourceFields(r *Resources) fields {
 	return fields{
 		"cpu":          value(&r.CPU, number),
+		"all_cpus":     value(&r.AllCPUs, boolean),
 		"memory":       value(&r.Memory, size),
 		"swap":         value(&r.Swap, size),
 		"disk":         value(&r.Disk, size),

@@ -80,7 +80,7 @@ func TestEveryKeyIsKnown(t *testing.T) {
 		"automation.auto_stop", "automation.pre_stop", "automation.pre_stop_timeout", "automation.stop_timeout", "automation.ttl",
 		"command", "description", "env", "extends", "git", "git.email", "git.identity", "git.name", "image", "install", "labels", "language", "mounts", "network", "network.allow", "network.ask",
 		"network.block_all", "network.deny", "network.domains", "network.host_ports", "network.lan", "no_new_privileges", "ports",
-		"resources", "resources.cpu", "resources.disk", "resources.disk_reserve", "resources.gpu", "resources.gpu_shared",
+		"resources", "resources.all_cpus", "resources.cpu", "resources.disk", "resources.disk_reserve", "resources.gpu", "resources.gpu_shared",
 		"resources.io_read", "resources.io_write", "resources.memory", "resources.pids", "resources.swap", "runtime", "setup", "shell",
 		"user", "volumes", "workdir",
 	}

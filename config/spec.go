@@ -61,6 +61,10 @@ func (s Spec) Targets() []string {
 type Resources struct {
 	// CPU is in cores, fractional.
 	CPU float64 `json:"cpu"`
+	// AllCPUs lets the sandbox run on every processor of the machine, and its
+	// programs count them all. Without it a limit of cores, rounded up, is how
+	// many processors it has. The limit holds either way.
+	AllCPUs bool `json:"all_cpus,omitempty"`
 	// Memory, Swap, Disk are in bytes. Swap 0 means none may be used.
 	Memory      Size `json:"memory"`
 	Swap        Size `json:"swap"`

@@ -126,6 +126,7 @@ func TestBeyond(t *testing.T) {
 		{"git email", func(s *Spec) { s.Git.Email = "a@b" }, nil, "git: makes commits"},
 		{"cpu", func(s *Spec) { s.Resources.CPU = 3 }, nil, "resources.cpu: may use 3 cores"},
 		{"no cpu limit", func(s *Spec) { s.Resources.CPU = 0 }, nil, "resources.cpu: may use as much as there is"},
+		{"all_cpus", func(s *Spec) { s.Resources.AllCPUs = true }, nil, "resources.all_cpus: runs on every processor"},
 		{"memory", func(s *Spec) { s.Resources.Memory = 5 * GiB }, nil, "resources.memory: may use 5GiB of memory"},
 		{"swap", func(s *Spec) { s.Resources.Swap = 2 * GiB }, nil, "resources.swap: may use 2GiB of swap"},
 		{"swap where none is", func(s *Spec) { s.Resources.Swap = 1 }, func(s *Spec) { s.Resources.Swap = 0 }, "resources.swap: may use"},

@@ -184,7 +184,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		return nil, err
 	}
 	giveBack(net.Close)
-	return &sandbox.Options{
+	opt := &sandbox.Options{
 		StateDir: dirs.State, RunDir: dirs.Run, Inst: inst, BootID: boot, Log: log,
 		Rootfs:  roots,
 		Runner:  &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
@@ -196,8 +196,13 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Volumes:  volume.New(volume.Options{Namespaces: []*mount.Namespace{machine}}),
 		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
 		Probe:    prober(roots, runc, groups, net, host),
+		IODevice: func() (cgroup.Device, error) { return cgroup.DeviceOf(dirs.State) },
 		OnStage:  failpoint(),
-	}, nil
+	}
+	if p := groups.Processors(); p != nil {
+		opt.Processors = p
+	}
+	return opt, nil
 }
 
 // prober tries what this machine can do, for doctor.
@@ -238,7 +243,7 @@ type bundler struct {
 func (b bundler) Write(dir string, in sandbox.BundleInput) error {
 	spec, err := oci.Bundle(oci.Input{
 		ID: in.ID, Hostname: in.Hostname, Spec: in.Spec, Rootfs: in.Rootfs, UIDBase: in.UIDBase, UserNS: in.UserNS, NetNS: in.NetNS,
-		CgroupsPath: in.CgroupPath, InitPath: b.init, Host: b.host,
+		CgroupsPath: in.CgroupPath, InitPath: b.init, OnlineCPUs: in.OnlineCPUs, Host: b.host,
 	})
 	if err != nil {
 		return err

@@ -30,6 +30,7 @@ func specTOML(s config.Spec) string {
 	r := s.Resources
 	w.table("[resources]")
 	w.raw("cpu", number(r.CPU))
+	w.raw("all_cpus", strconv.FormatBool(r.AllCPUs))
 	w.text("memory", r.Memory.String())
 	w.text("swap", r.Swap.String())
 	w.text("disk", r.Disk.String())

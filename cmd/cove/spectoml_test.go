@@ -23,7 +23,7 @@ func TestSpecTOMLReadsBack(t *testing.T) {
 	full.NoNewPrivileges = false
 	full.Setup = []string{"a", "b 'c'"}
 	full.Resources = config.Resources{
-		CPU: 1.5, Memory: 3 * config.GiB, Swap: 1000, Disk: 5 * config.MiB, DiskReserve: true, Pids: 7,
+		CPU: 1.5, AllCPUs: true, Memory: 3 * config.GiB, Swap: 1000, Disk: 5 * config.MiB, DiskReserve: true, Pids: 7,
 		GPU: config.GPURequest{IDs: []string{"0", "GPU-x"}}, GPUShared: true, IORead: 1, IOWrite: 2 * config.KiB,
 	}
 	full.Network = config.Network{

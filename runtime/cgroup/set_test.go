@@ -256,3 +256,27 @@ func TestWholeDevice(t *testing.T) {
 		t.Errorf("of /proc: %v, %v", d, err)
 	}
 }
+
+func BenchmarkSetCPUs(b *testing.B) {
+	tree := realTree(b, nil)
+	id := randomHex(b, 12)
+	mkdir(b, tree, tree.dirs(id)...)
+	dir, _, err := tree.group(id, "cpuset")
+	if err != nil {
+		b.Skip(err)
+	}
+	cmd := exec.Command("/bin/sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if err := writeFile(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(cmd.Process.Pid)); err != nil {
+		b.Fatal(err)
+	}
+	lists := []string{"0", ""}
+	for i := 0; b.Loop(); i++ {
+		if err := tree.SetCPUs(id, lists[i%2]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -305,6 +305,23 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
+func TestOnlineCPUs(t *testing.T) {
+	in := plain()
+	in.OnlineCPUs = "/run/cove/sandboxes/0123456789ab/cpus"
+	spec, err := Bundle(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := spec.Mounts[len(spec.Mounts)-1]
+	if last.Source != in.OnlineCPUs || last.Destination != "/sys/devices/system/cpu/online" || !slices.Contains(last.Options, "ro") {
+		t.Errorf("mounted: %+v", last)
+	}
+	in.OnlineCPUs = "cpus"
+	if _, err := Bundle(in); !errors.Is(err, ErrInput) {
+		t.Errorf("a relative path: %v", err)
+	}
+}
+
 func TestResources(t *testing.T) {
 	for _, c := range []struct {
 		cpu    float64

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -49,7 +50,12 @@ type Input struct {
 	// mounted read-only at guest.InitPath. All may read and execute it: the
 	// sandbox's root is nobody to it.
 	InitPath string
-	Host     Host
+	// OnlineCPUs is the absolute host path of a file that all may read: it
+	// takes the place of the machine's list of processors, for the C library
+	// counts those there (sysconf(3)), whatever set a process is in. Empty
+	// leaves the machine's.
+	OnlineCPUs string
+	Host       Host
 }
 
 // Host is what a bundle has to know of the machine. [DetectHost] fills it in;
@@ -85,6 +91,7 @@ func (in *Input) validate() error {
 	}
 	for _, p := range []struct{ what, path string }{
 		{"root", in.Rootfs}, {"cgroup path", in.CgroupsPath}, {"path of cove-init", in.InitPath},
+		{"list of processors", cmp.Or(in.OnlineCPUs, in.InitPath)},
 	} {
 		if !path.IsAbs(p.path) || path.Clean(p.path) != p.path || p.path == "/" || strings.ContainsRune(p.path, 0) {
 			return fmt.Errorf("%w: the %s %q is not a clean absolute path", ErrInput, p.what, p.path)

@@ -19,7 +19,7 @@ func mounts(in Input) []specs.Mount {
 	if memory > 0 {
 		shm, run = fmt.Sprintf("size=%d", memory/2), min(run, memory/4)
 	}
-	return []specs.Mount{
+	all := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
@@ -30,6 +30,13 @@ func mounts(in Input) []specs.Mount {
 		{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=755", fmt.Sprintf("size=%d", run)}},
 		{Destination: guest.InitPath, Type: "bind", Source: in.InitPath, Options: []string{"bind", "ro", "nosuid", "nodev", "rprivate"}},
 	}
+	if in.OnlineCPUs != "" {
+		all = append(all, specs.Mount{
+			Destination: "/sys/devices/system/cpu/online", Type: "bind", Source: in.OnlineCPUs,
+			Options: []string{"bind", "ro", "nosuid", "nodev", "noexec", "rprivate"},
+		})
+	}
+	return all
 }
 
 // maskedPaths hides what tells of the host or its hardware: the lists of moby

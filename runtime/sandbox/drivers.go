@@ -93,6 +93,9 @@ type Cgroups interface {
 	Make(id string) error
 	Warnings(r config.Resources) []string
 	OOMKills(id string) (uint64, error)
+	// SetIO limits what the sandbox reads from a device and writes to it, in
+	// bytes per second; 0 is no limit.
+	SetIO(id string, d cgroup.Device, read, write config.Size) error
 	// Freeze stops every process of the sandbox where it is; cgroup.ErrUnavailable
 	// where the host cannot. Thaw lets them go on; one that is not frozen is
 	// no error.
@@ -103,6 +106,21 @@ type Cgroups interface {
 	Kill(ctx context.Context, id string) error
 	Remove(ctx context.Context, id string) error
 	List() ([]string, error)
+}
+
+// Processors decides on which processors of the machine sandboxes run.
+type Processors interface {
+	// Adopt is told once which sandboxes run, by the cores each may use, before
+	// the first Place. onMove is told the processors of a sandbox, as a list,
+	// when they change, and must not wait for long.
+	Adopt(running map[string]float64, onMove func(id, list string)) error
+	// Place chooses those of a sandbox that is about to start, or that runs and
+	// may use more or fewer cores now; 0 is all.
+	Place(id string, cores float64) error
+	// Put has it run there, once it has a group.
+	Put(id string) error
+	// Leave takes out one that has ended; one that is not placed is no error.
+	Leave(id string) error
 }
 
 // Meters reads what the control groups of sandboxes use.
@@ -160,6 +178,7 @@ type BundleInput struct {
 	UserNS       string // paths of the namespaces
 	NetNS        string
 	CgroupPath   string
+	OnlineCPUs   string // file that lists its processors; "" without
 }
 
 // Bundler writes config.json into dir.

@@ -38,6 +38,9 @@ func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Se
 // launchAs is launch of what the record says, which need not be the sandbox's.
 func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, set *volume.Set) (err error) {
 	b := o.b
+	if err := m.checkIO(rec); err != nil {
+		return err
+	}
 	var undo undo
 	defer func() {
 		if err != nil {
@@ -60,6 +63,7 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 		return err
 	}
 
+	m.place(rec)
 	listener, err := m.prepare(o, rec, run, ns, set)
 	if err != nil {
 		return err
@@ -89,6 +93,9 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 		writeRunning(m.runDir(b.id), run),
 	); err != nil {
 		return noSpace(fmt.Errorf("record the container: %w", err))
+	}
+	if err := m.confine(rec); err != nil {
+		return err
 	}
 	if err := o.point("created"); err != nil {
 		return err
@@ -145,6 +152,7 @@ func (m *Manager) prepare(o *operation, rec record, run running, ns network.Name
 		}
 		err = m.opt.Bundler.Write(m.bundleDir(id), BundleInput{
 			ID: id, Hostname: rec.Name, Spec: rec.Spec, Rootfs: m.target(id), UIDBase: run.UIDBase, CgroupPath: run.Cgroup,
+			OnlineCPUs: m.onlineCPUs(id),
 			// This process is there for as long as the runtime needs the paths.
 			UserNS: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.User.Fd()),
 			NetNS:  fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.Net.Fd()),
@@ -284,7 +292,8 @@ func (m *Manager) release(b *box, base uint32) {
 	g.Go(func() error { warn("network", m.opt.Network.Disconnect(b.id)); return nil })
 	_ = g.Wait()
 	warn("cgroup", m.opt.Cgroups.Remove(ctx, b.id))
-	for _, name := range []string{socketFile, runningFile} {
+	m.leave(b.id)
+	for _, name := range []string{socketFile, runningFile, onlineFile} {
 		if err := os.Remove(filepath.Join(m.runDir(b.id), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			warn(name, err)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cove/runtime/cgroup"
 	"cove/runtime/doctor"
 	"cove/runtime/lifecycle"
 	"cove/runtime/store"
@@ -41,6 +42,11 @@ type Options struct {
 	Network Network
 	Bundler Bundler
 	Volumes Volumes
+	// Processors is nil where sandboxes run on all of them.
+	Processors Processors
+	// IODevice finds the block device on which the state directory is; it is
+	// asked for sandboxes whose disk is no device of their own.
+	IODevice func() (cgroup.Device, error)
 	// Meters and NetworkCounter are for statistics; without them those lack
 	// what these tell.
 	Meters         Meters

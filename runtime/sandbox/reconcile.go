@@ -76,6 +76,7 @@ func (m *Manager) reconcile(ctx context.Context) error {
 	m.index(all)
 	m.clearOrphans(ctx, known)
 	m.adoptNetwork(ctx, all)
+	m.adoptProcessors(all)
 	for _, f := range all {
 		m.settle(f)
 	}

@@ -38,6 +38,7 @@ func Flags() []Flag {
 		single("image", "IMAGE", "the image", "image", func(s *Spec) *string { return &s.Image }, plainText),
 		single("cpu", "N", "cores, fractional; 0 is no limit", "resources.cpu", func(s *Spec) *float64 { return &s.Resources.CPU }, ParseCPU),
 		single("memory", "SIZE", "memory, such as 512MiB; 0 is no limit", "resources.memory", func(s *Spec) *Size { return &s.Resources.Memory }, ParseSize),
+		single("swap", "SIZE", "swap on top of the memory; 0 is none", "resources.swap", func(s *Spec) *Size { return &s.Resources.Swap }, ParseSize),
 		single("pids", "N", "processes and threads; 0 is no limit", "resources.pids", func(s *Spec) *int64 { return &s.Resources.Pids }, ParsePids),
 		single("disk", "SIZE", "disk quota; 0 is none", "resources.disk", func(s *Spec) *Size { return &s.Resources.Disk }, ParseSize),
 		single("gpu", "N|ID,..", "how many GPUs, or which", "resources.gpu", func(s *Spec) *GPURequest { return &s.Resources.GPU }, ParseGPU),
@@ -93,7 +94,7 @@ func (f Flag) sample() string {
 		return "1"
 	case "pids":
 		return "4096"
-	case "memory", "disk":
+	case "memory", "swap", "disk":
 		return "1GiB"
 	case "env", "label":
 		return "K=V"

@@ -29,7 +29,7 @@ func TestCompletion(t *testing.T) {
 	h.must("create", "-p", "shell", "-n", "work")
 	for line, want := range map[string]string{
 		"exec ": "web work", "attach ": "web work", "code ": "web work", "logs ": "web work", "pause ": "web work", "resume ": "web work",
-		"rename ": "web work", "label ": "web work", "start ": "web work", "stop ": "web work", "restart ": "web work", "rm ": "web work",
+		"rename ": "web work", "resize ": "web work", "resize web ": "", "resize web --cpu ": "", "label ": "web work", "start ": "web work", "stop ": "web work", "restart ": "web work", "rm ": "web work",
 		"inspect ": "web work", "cp ": "web: work:", "cp x wo": "work:",
 		"stop web ": "work", "pause we": "web", "exec web ": "", "exec web -- ": "", "logs web ": "", "rename web ": "",
 		"label web ": "team= team-", "label web t": "team= team-", "cp web:": "", "logs web --since ": "",

@@ -189,6 +189,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Rootfs:  roots,
 		Runner:  &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
 		Cgroups: groups,
+		Limiter: groups,
 		Meters:  groups.Meters(),
 		Leases:  leases,
 		Network: net, NetworkCounter: net,

@@ -20,7 +20,8 @@ var ErrInUse = errors.New("more is in use")
 // The limits of a sandbox that runs are changed by these, each its controller's
 // alone. Errors: fs.ErrNotExist when there is no such group, [ErrUnavailable]
 // where this host has no such controller. A change that fails in its middle is
-// undone by another call with what was before.
+// undone by another call with what was before. Those of a sandbox whose programs
+// are to live on are [Tree.ResizePids] and [Tree.ResizeMemory].
 
 // group finds a sandbox's group that has a controller.
 func (t *Tree) group(id, controller string) (dir string, v2 bool, err error) {
@@ -138,17 +139,27 @@ func setMemoryV1(dir string, memory, swap int64) error {
 		memory, both = -1, -1
 	}
 	first, second := setting{"memory.limit_in_bytes", strconv.FormatInt(memory, 10)}, setting{"memory.memsw.limit_in_bytes", strconv.FormatInt(both, 10)}
-	data, err := readFile(filepath.Join(dir, second.file))
-	if errors.Is(err, fs.ErrNotExist) {
-		return write(dir, first) // a kernel that does not count swap
-	}
+	was, err := readFile(filepath.Join(dir, first.file))
 	if err != nil {
 		return err
 	}
-	if now, err := number(data); err != nil || both < 0 || both > now {
-		first, second = second, first
+	if _, err := readFile(filepath.Join(dir, second.file)); errors.Is(err, fs.ErrNotExist) {
+		return write(dir, first) // a kernel that does not count swap
+	} else if err != nil {
+		return err
 	}
-	return write(dir, first, second)
+	// One that goes down may be refused, and comes before one that goes up: then
+	// the other is as it was. Of two that go down memory is the first.
+	if now, err := number(was); err != nil || memory < 0 || memory >= now {
+		return write(dir, second, first)
+	}
+	if err := write(dir, first); err != nil {
+		return err
+	}
+	if err := write(dir, second); err != nil {
+		return errors.Join(err, write(dir, setting{first.file, string(was)}))
+	}
+	return nil
 }
 
 // SetMemoryHigh sets the amount of memory above which a sandbox is slowed down

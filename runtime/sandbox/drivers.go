@@ -123,6 +123,19 @@ type Processors interface {
 	Leave(id string) error
 }
 
+// Limiter changes the limits that are in force for sandboxes that run. Each of
+// its methods does all of it or nothing; they fail with a *[cgroup.InUseError]
+// where more is in use.
+type Limiter interface {
+	// CheckChange fails with cgroup.ErrUnavailable where want has a limit that
+	// was has not, and that this host does not enforce.
+	CheckChange(was, want config.Resources) error
+	SetCPU(id string, cores float64) error
+	// ResizeMemory may take seconds; no process is killed for it.
+	ResizeMemory(ctx context.Context, id string, memory, swap config.Size) error
+	ResizePids(id string, n int64) error
+}
+
 // Meters reads what the control groups of sandboxes use.
 type Meters interface {
 	// Usage fails with fs.ErrNotExist when the sandbox has no group.

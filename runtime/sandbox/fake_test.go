@@ -36,6 +36,12 @@ type machine struct {
 	next    uint32
 	// policies are those in force, by sandbox.
 	policies map[string]network.Policy
+	// limits are those in force and uses is what is in use, by sandbox.
+	limits map[string]config.Resources
+	uses   map[string]config.Resources
+	// held, where it is set, is closed by the next change of memory, which then
+	// waits until it is cancelled.
+	held chan struct{}
 	// boom fails the named driver call.
 	boom map[string]error
 }
@@ -53,7 +59,7 @@ type proc struct {
 func newMachine(t *testing.T) *machine {
 	m := &machine{
 		t: t, procs: map[string]*proc{}, groups: map[string]bool{}, mounted: map[string]bool{}, leases: map[uint32]string{}, policies: map[string]network.Policy{},
-		frozen: map[string]bool{}, boom: map[string]error{}, next: 1 << 30,
+		limits: map[string]config.Resources{}, uses: map[string]config.Resources{}, frozen: map[string]bool{}, boom: map[string]error{}, next: 1 << 30,
 	}
 	t.Cleanup(func() {
 		for id := range m.procs {
@@ -110,6 +116,9 @@ func (m *machine) Unmount(_, target string) error {
 }
 
 func (m *machine) Write(dir string, in BundleInput) error {
+	m.mu.Lock()
+	m.limits[in.ID] = in.Spec.Resources
+	m.mu.Unlock()
 	return os.WriteFile(filepath.Join(dir, "userns"), []byte(in.UserNS), 0o600)
 }
 
@@ -253,6 +262,8 @@ func (m *machine) Remove(_ context.Context, id string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.groups, id)
+	delete(m.limits, id)
+	delete(m.uses, id)
 	return nil
 }
 
@@ -377,7 +388,7 @@ func (c *cove) open() {
 	}
 	m, err := Open(context.Background(), Options{
 		StateDir: state, RunDir: run, Inst: "0test0", BootID: c.boot,
-		Rootfs: c, Runner: c, Cgroups: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
+		Rootfs: c, Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
 		OnStage: func(_, stage string) { c.stage(stage) },
 	})
 	if err != nil {

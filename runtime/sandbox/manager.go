@@ -38,6 +38,7 @@ type Options struct {
 	Disks   Disks
 	Runner  Runner
 	Cgroups Cgroups
+	Limiter Limiter
 	Leases  Leases
 	Network Network
 	Bundler Bundler

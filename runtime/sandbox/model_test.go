@@ -100,7 +100,7 @@ func TestManagerAgainstModel(t *testing.T) {
 		names := []string{"a", "b", "c"}
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			name := rapid.SampledFrom(names).Draw(rt, "name")
-			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "network", "cp", "die inside", "reopen", "reboot", "die at", "die renaming"}).Draw(rt, "act")
+			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "network", "resize", "cp", "die inside", "reopen", "reboot", "die at", "die renaming", "die resizing"}).Draw(rt, "act")
 			before, exists := model[name]
 			switch act {
 			case "die inside":
@@ -123,6 +123,7 @@ func TestManagerAgainstModel(t *testing.T) {
 				}
 				c.boot += "'"
 				c.leases, c.groups, c.frozen = map[uint32]string{}, map[string]bool{}, map[string]bool{}
+				c.limits, c.uses = map[string]config.Resources{}, map[string]config.Resources{}
 				if err := os.RemoveAll(filepath.Join(c.dir, "run")); err != nil {
 					rt.Fatal(err)
 				}
@@ -139,6 +140,8 @@ func TestManagerAgainstModel(t *testing.T) {
 				if exists != (err == nil) {
 					rt.Fatalf("network of %s (%s): %v", name, before, err)
 				}
+			case "resize", "die resizing":
+				c.modelResize(rt, name, before, exists, act == "die resizing")
 			case "rename", "die renaming":
 				c.modelRename(rt, model, name, rapid.SampledFrom(names).Draw(rt, "to"), act == "die renaming")
 			case "die at":
@@ -194,6 +197,7 @@ func TestManagerAgainstModel(t *testing.T) {
 				if err != nil {
 					rt.Fatal(err)
 				}
+				c.limitsAgree(rt, i)
 				if got, want := c.policies[i.ID], network.PolicyOf(i.Spec.Network); got != want {
 					rt.Fatalf("after %s %s: the network of %s is %d, its record says %d", act, name, n, got, want)
 				}

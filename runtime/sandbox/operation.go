@@ -25,6 +25,8 @@ type operation struct {
 	m   *Manager
 	b   *box
 	log *store.Oplog
+	// args is what it was asked for, for the record: enough to finish it.
+	args any
 }
 
 // begin takes the sandbox for op. It returns nil and the operation to wait for
@@ -93,12 +95,18 @@ func leadsTo(cur, want lifecycle.Operation) bool {
 // waits for its end. When ctx ends first the operation goes on without its
 // caller.
 func (m *Manager) perform(ctx context.Context, b *box, op lifecycle.Operation, body func(*operation) error) (Info, error) {
+	return m.performWith(ctx, b, op, nil, body)
+}
+
+// performWith is perform of what is recorded with its arguments.
+func (m *Manager) performWith(ctx context.Context, b *box, op lifecycle.Operation, args any, body func(*operation) error) (Info, error) {
 	o, other, err := m.begin(ctx, b, op)
 	if err != nil {
 		return Info{}, err
 	}
 	switch {
 	case o != nil:
+		o.args = args
 		m.wg.Go(func() { o.run(body) })
 	case other != nil:
 		o = other
@@ -140,7 +148,7 @@ func (o *operation) open() error {
 	if err != nil {
 		return noSpace(fmt.Errorf("open the operation's record: %w", err))
 	}
-	if err := log.Begin(string(o.op), string(o.from)); err != nil {
+	if err := log.BeginWith(string(o.op), string(o.from), o.args); err != nil {
 		return errors.Join(noSpace(err), log.Close())
 	}
 	o.log = log

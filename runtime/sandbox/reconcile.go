@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -33,6 +34,7 @@ type found struct {
 	b    *box
 	run  *running
 	op   lifecycle.Operation // that a killed daemon left unfinished, or ""
+	args json.RawMessage     // of op
 	live bool                // its PID 1 exists
 }
 
@@ -129,7 +131,7 @@ func (m *Manager) look(ctx context.Context, id string) *found {
 	}
 	last, err := store.ReadOplog(filepath.Join(m.runDir(id), oplogFile))
 	if err == nil && last.Unfinished {
-		f.op = lifecycle.Operation(last.Op)
+		f.op, f.args = lifecycle.Operation(last.Op), last.Args
 	}
 	run, err := readRunning(m.runDir(id))
 	if err != nil {
@@ -243,6 +245,8 @@ func (m *Manager) settle(f *found) {
 		m.finish(b, lifecycle.OpPause, m.pause)
 	case f.live && f.run.Phase == phaseStarted && f.op == lifecycle.OpResume:
 		m.finish(b, lifecycle.OpResume, m.resume)
+	case f.live && f.run.Phase == phaseStarted && f.op == lifecycle.OpResize:
+		m.finishWith(b, lifecycle.OpResize, f.args, func(o *operation) error { return m.finishResize(o, f.args) })
 	case f.live && f.run.Phase == phaseStarted && b.frozen:
 		m.announce(b, lifecycle.Paused)
 	case f.live && f.run.Phase == phaseStarted:
@@ -269,7 +273,7 @@ func (m *Manager) reasonFound(f *found) lifecycle.Reason {
 		}
 	case f.op == lifecycle.OpStop:
 		return lifecycle.Reason{Kind: lifecycle.ReasonUser}
-	case f.op != "":
+	case f.op != "" && f.op != lifecycle.OpResize:
 	default:
 		return m.deathReason(f.b, runner.Exit{})
 	}
@@ -295,8 +299,14 @@ func (m *Manager) announce(b *box, s lifecycle.State) {
 
 // finish carries out, in the background, what a killed daemon left to do.
 func (m *Manager) finish(b *box, op lifecycle.Operation, body func(*operation) error) {
+	m.finishWith(b, op, nil, body)
+}
+
+// finishWith is finish of what is recorded with its arguments.
+func (m *Manager) finishWith(b *box, op lifecycle.Operation, args any, body func(*operation) error) {
 	b.mu.Lock()
 	o := m.newOperation(b, op)
+	o.args = args
 	b.op = o
 	b.mu.Unlock()
 	m.wg.Go(func() {

@@ -44,6 +44,7 @@ func apiError(err error) *api.Error {
 	var setup *sandbox.SetupError
 	var refused *guest.RequestError
 	var dir *sandbox.MountError
+	var limit *sandbox.LimitError
 	switch {
 	case errors.As(err, &e):
 		return e
@@ -59,6 +60,8 @@ func apiError(err error) *api.Error {
 		return &api.Error{Code: api.CodeConflict, Message: conflict.Error(), Op: conflict.Op, State: conflict.State}
 	case errors.As(err, &dir):
 		return &api.Error{Code: api.CodeConflict, Message: dir.Message, Hint: dir.Hint}
+	case errors.As(err, &limit):
+		return &api.Error{Code: api.CodeConflict, Message: limit.Error(), Hint: limit.Hint}
 	case errors.As(err, &setup):
 		return &api.Error{
 			Code: api.CodeSetup, Message: setup.Error(),

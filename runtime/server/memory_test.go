@@ -186,6 +186,10 @@ func (m *memory) Resume(ctx context.Context, c sandbox.Caller, ref string) (sand
 	return m.op(ctx, c, ref, "resume")
 }
 
+func (m *memory) Resize(ctx context.Context, c sandbox.Caller, ref string, r sandbox.ResizeRequest) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "resize", r)
+}
+
 func (m *memory) Rename(ctx context.Context, c sandbox.Caller, ref, name string) (sandbox.Info, error) {
 	return m.op(ctx, c, ref, "rename", name)
 }

@@ -42,6 +42,7 @@ func routes() []route {
 		{method: http.MethodPost, path: "/sandboxes/{ref}/restart", handle: (*request).restart},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/pause", handle: (*request).pause},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/resume", handle: (*request).resume},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/resize", handle: (*request).resize},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/rename", handle: (*request).rename},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/labels", handle: (*request).labels},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/network", handle: (*request).network},

@@ -33,6 +33,7 @@ var surface = []struct {
 	{path: "/v1/sandboxes/%ref%/restart", allow: "POST", method: "POST", status: 200},
 	{path: "/v1/sandboxes/%ref%/pause", allow: "POST", method: "POST", status: 200},
 	{path: "/v1/sandboxes/%ref%/resume", allow: "POST", method: "POST", status: 200},
+	{path: "/v1/sandboxes/%ref%/resize", allow: "POST", method: "POST", body: `{"cpu":1}`, status: 200},
 	{path: "/v1/sandboxes/%ref%/rename", allow: "POST", method: "POST", body: `{"name":"%new%"}`, status: 200},
 	{path: "/v1/sandboxes/%ref%/labels", allow: "POST", method: "POST", body: `{"set":{"k":"v"},"remove":["x"]}`, status: 200},
 	{path: "/v1/sandboxes/%ref%/network", allow: "POST", method: "POST", body: `{"network":{"block_all":true}}`, status: 200},

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"cove/runtime/api"
+	"cove/runtime/sandbox"
 )
 
 func (q *request) pause() error {
@@ -19,6 +20,15 @@ func (q *request) resume() error {
 		return err
 	}
 	i, err := q.s.opt.Manager.Resume(q.r.Context(), q.caller, q.ref)
+	return q.changed(http.StatusOK, i, err)
+}
+
+func (q *request) resize() error {
+	var in api.ResizeRequest
+	if err := q.body(&in); err != nil {
+		return err
+	}
+	i, err := q.s.opt.Manager.Resize(q.r.Context(), q.caller, q.ref, sandbox.ResizeRequest(in))
 	return q.changed(http.StatusOK, i, err)
 }
 

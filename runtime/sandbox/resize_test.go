@@ -1,0 +1,286 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"cove/config"
+	"cove/runtime/cgroup"
+	"cove/runtime/lifecycle"
+)
+
+// CheckChange and what follows implement Limiter: as the kernel does, it refuses
+// what is below what is in use.
+func (m *machine) CheckChange(_, _ config.Resources) error { return m.fails("check") }
+
+func (m *machine) SetCPU(id string, cores float64) error {
+	return m.setLimit(id, "cpu", func(limits *config.Resources, _ config.Resources) error {
+		limits.CPU = cores
+		return nil
+	})
+}
+
+func (m *machine) ResizePids(id string, n int64) error {
+	return m.setLimit(id, "pids", func(limits *config.Resources, uses config.Resources) error {
+		if n > 0 && uses.Pids > n {
+			return &cgroup.InUseError{Quantity: cgroup.Pids, Used: uses.Pids, Limit: n, Least: uses.Pids}
+		}
+		limits.Pids = n
+		return nil
+	})
+}
+
+func (m *machine) ResizeMemory(ctx context.Context, id string, memory, swap config.Size) error {
+	m.mu.Lock()
+	held := m.held
+	m.held = nil
+	m.mu.Unlock()
+	if held != nil {
+		close(held)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return m.setLimit(id, "memory", func(limits *config.Resources, uses config.Resources) error {
+		if memory > 0 && uses.Memory > memory {
+			return &cgroup.InUseError{Quantity: cgroup.Memory, Used: int64(uses.Memory), Limit: int64(memory), Least: int64(uses.Memory)}
+		}
+		limits.Memory, limits.Swap = memory, swap
+		return nil
+	})
+}
+
+func (m *machine) setLimit(id, what string, set func(limits *config.Resources, uses config.Resources) error) error {
+	if err := m.fails(what); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	limits, ok := m.limits[id]
+	if !ok {
+		return fmt.Errorf("%s: no such group", id)
+	}
+	err := set(&limits, m.uses[id])
+	if err == nil {
+		m.limits[id] = limits
+	}
+	return err
+}
+
+// grow has a sandbox use as much of a limit as it may.
+func (m *machine) grow(id string, part int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	limits := m.limits[id]
+	m.uses[id] = config.Resources{Memory: limits.Memory * config.Size(part) / 100, Pids: limits.Pids * part / 100}
+}
+
+// drawResize asks for one or several limits that are often the same.
+func drawResize(rt *rapid.T) ResizeRequest {
+	var r ResizeRequest
+	for _, key := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"cpu", "memory", "swap", "pids"}), 1, 4, rapid.ID).Draw(rt, "keys") {
+		switch key {
+		case "cpu":
+			r.CPU = new(rapid.SampledFrom([]float64{0, 0.5, 2}).Draw(rt, "cpu"))
+		case "memory":
+			r.Memory = new(rapid.SampledFrom([]config.Size{config.GiB, 2 * config.GiB, 4 * config.GiB}).Draw(rt, "memory"))
+		case "swap":
+			r.Swap = new(rapid.SampledFrom([]config.Size{0, config.GiB}).Draw(rt, "swap"))
+		case "pids":
+			r.Pids = new(rapid.SampledFrom([]int64{0, 64, 128}).Draw(rt, "pids"))
+		}
+	}
+	return r
+}
+
+// modelResize resizes, and may die in the middle of it: then each limit is the one
+// before or the one asked for.
+func (c *cove) modelResize(rt *rapid.T, name string, before lifecycle.State, exists, die bool) {
+	rt.Helper()
+	r := drawResize(rt)
+	var was Info
+	if exists {
+		var err error
+		if was, err = c.m.Get(everybody, name); err != nil {
+			rt.Fatal(err)
+		}
+		if was.Pid != 0 {
+			c.grow(was.ID, rapid.Int64Range(0, 100).Draw(rt, "use"))
+		}
+	}
+	if die {
+		c.mu.Lock()
+		c.dieAt = rapid.SampledFrom([]string{"resizing", "pids", "memory", "cpu", "recorded"}).Draw(rt, "stage")
+		c.mu.Unlock()
+	}
+	err := c.do(func(ctx context.Context) error {
+		_, err := c.m.Resize(ctx, everybody, name, r)
+		return err
+	})
+	c.mu.Lock()
+	c.dieAt = ""
+	c.mu.Unlock()
+	died := errors.Is(err, errDied)
+	if died {
+		if was.Pid != 0 {
+			// It uses more by the time the next daemon comes.
+			c.grow(was.ID, rapid.Int64Range(0, 100).Draw(rt, "use then"))
+		}
+		c.abandon()
+		c.open()
+		c.rest()
+	}
+	if !exists {
+		if !errors.Is(err, ErrNotFound) {
+			rt.Fatalf("resize of nothing: %v", err)
+		}
+		return
+	}
+	now, gerr := c.m.Get(everybody, name)
+	if gerr != nil {
+		rt.Fatal(gerr)
+	}
+	want := was.Spec.Resources
+	replace(&want.CPU, r.CPU)
+	replace(&want.Memory, r.Memory)
+	replace(&want.Swap, r.Swap)
+	replace(&want.Pids, r.Pids)
+	var conflict *ConflictError
+	var inUse *LimitError
+	switch is, was := now.Spec.Resources, was.Spec.Resources; {
+	case died:
+		if is.CPU != was.CPU && is.CPU != want.CPU || is.Memory != was.Memory && is.Memory != want.Memory ||
+			is.Swap != was.Swap && is.Swap != want.Swap || is.Pids != was.Pids && is.Pids != want.Pids {
+			rt.Fatalf("a resize from %+v to %+v that died ends in %+v", was, want, is)
+		}
+	case lifecycle.Check(lifecycle.OpResize, before) == lifecycle.Refused:
+		if !errors.As(err, &conflict) || !sameLimits(is, was) {
+			rt.Fatalf("resize of one that is %s: %v, %+v", before, err, is)
+		}
+	case errors.As(err, &inUse):
+		if uses := c.uses[now.ID]; before != lifecycle.Started || uses.Memory <= want.Memory && (want.Pids == 0 || uses.Pids <= want.Pids) {
+			rt.Fatalf("resize to %+v with %+v in use: %v", want, uses, err)
+		}
+		if !sameLimits(is, was) {
+			rt.Fatalf("a resize that was refused left %+v of %+v", is, was)
+		}
+	case err != nil:
+		rt.Fatalf("resize of one that is %s: %v", before, err)
+	case !sameLimits(is, want):
+		rt.Fatalf("a resize to %+v made %+v", want, is)
+	}
+}
+
+// limitsAgree checks that the kernel enforces what the record says.
+func (c *cove) limitsAgree(rt *rapid.T, i Info) {
+	rt.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if got := c.limits[i.ID]; !sameLimits(got, i.Spec.Resources) {
+		rt.Fatalf("%s has the limits %+v, its record says %+v", i.Name, got, i.Spec.Resources)
+	}
+}
+
+func TestResize(t *testing.T) {
+	c := newCove(t)
+	ctx := t.Context()
+	i, err := c.m.Create(ctx, everybody, CreateRequest{Name: "a", Spec: testSpec()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := i.Spec.Resources
+	is := func(want config.Resources) {
+		t.Helper()
+		i, err := c.m.Get(everybody, "a")
+		if err != nil || !sameLimits(i.Spec.Resources, want) || !sameLimits(c.limits[i.ID], want) || i.State != lifecycle.Started {
+			t.Fatalf("%v: record %+v, in force %+v, want %+v (%s)", err, i.Spec.Resources, c.limits[i.ID], want, i.State)
+		}
+	}
+	for what, r := range map[string]ResizeRequest{
+		"no limit was given":        {},
+		"-1 cores cannot":           {CPU: new(-1.0)},
+		"is out of range":           {Memory: new(config.Size(-1))},
+		"too little to start":       {Memory: new(config.Size(1))},
+		"-5 processes cannot":       {Pids: new(int64(-5))},
+		"there is none":             {Memory: new(config.Size(0)), Swap: new(config.GiB)},
+		"31 processes cannot be th": {Pids: new(int64(31)), CPU: new(1.0)},
+	} {
+		_, err := c.m.Resize(ctx, everybody, "a", r)
+		var bad *InvalidError
+		if !errors.As(err, &bad) || !strings.Contains(err.Error(), what) {
+			t.Errorf("%+v: %v, want %q", r, err, what)
+		}
+		is(was)
+	}
+	// Nothing of a request is done when a part of it cannot be.
+	c.uses[i.ID] = config.Resources{Memory: 3 * config.GiB, Pids: 100}
+	for _, r := range []ResizeRequest{
+		{CPU: new(1.0), Memory: new(2 * config.GiB), Pids: new(int64(200))},
+		{CPU: new(1.0), Memory: new(8 * config.GiB), Pids: new(int64(99))},
+		{Swap: new(config.GiB), Memory: new(3*config.GiB - 1), Pids: new(int64(100))},
+	} {
+		_, err := c.m.Resize(ctx, everybody, "a", r)
+		var used *LimitError
+		if !errors.As(err, &used) || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("%+v: %v", r, err)
+		}
+		is(was)
+	}
+	for _, call := range []string{"cpu", "memory", "pids"} {
+		broken := errors.New("broken")
+		c.boom[call] = broken
+		if _, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{CPU: new(1.0), Memory: new(8 * config.GiB), Pids: new(int64(5000))}); !errors.Is(err, broken) {
+			t.Errorf("%s: %v", call, err)
+		}
+		delete(c.boom, call)
+		is(was)
+	}
+	c.boom["check"] = cgroup.ErrUnavailable
+	if _, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{CPU: new(1.0)}); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("without a controller: %v", err)
+	}
+	delete(c.boom, "check")
+	is(was)
+	want := was
+	want.CPU, want.Memory, want.Swap, want.Pids = 0, 3*config.GiB, config.GiB, 0
+	if _, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{CPU: new(0.0), Memory: new(3 * config.GiB), Swap: new(config.GiB), Pids: new(int64(0))}); err != nil {
+		t.Error(err)
+	}
+	is(want)
+	// A restart has them too.
+	if _, err := c.m.Restart(ctx, everybody, "a", nil, false); err != nil {
+		t.Error(err)
+	}
+	is(want)
+}
+
+// TestResizeIsCancelled has a delete come while memory is being given back.
+func TestResizeIsCancelled(t *testing.T) {
+	c := newCove(t)
+	ctx := t.Context()
+	if _, err := c.m.Create(ctx, everybody, CreateRequest{Name: "a", Spec: testSpec()}); err != nil {
+		t.Fatal(err)
+	}
+	c.held = make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Memory: new(config.GiB)})
+		done <- err
+	}()
+	<-c.held
+	if _, err := c.m.Delete(ctx, everybody, "a"); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, ErrCanceled) {
+		t.Errorf("the resize ends with %v", err)
+	}
+	if ids := slices.Collect(maps.Keys(c.limits)); len(ids) > 0 {
+		t.Errorf("left: %v", ids)
+	}
+}

@@ -51,14 +51,7 @@ func Unenforced(s Spec) []Problem {
 	refuse(len(s.Volumes) > 0, "volumes", entries(len(s.Volumes)), remove)
 
 	a := s.Automation
-	refuse(a.AutoStop > 0, "automation.auto_stop", a.AutoStop.String(), none)
-	refuse(a.AutoPause > 0, "automation.auto_pause", a.AutoPause.String(), none)
-	refuse(len(a.PreStop) > 0, "automation.pre_stop", entries(len(a.PreStop)), remove)
-	refuse(a.PreStopTimeout != 0, "automation.pre_stop_timeout", a.PreStopTimeout.String(), remove)
 	refuse(a.AutoArchive != Never, "automation.auto_archive", a.AutoArchive.String(), `set it to "never"`)
-	refuse(a.AutoDelete > 0, "automation.auto_delete", a.AutoDelete.String(), `only "0" (as soon as it stops) and "never" work`)
-	refuse(a.TTL != Never, "automation.ttl", a.TTL.String(), `set it to "never"`)
-	refuse(len(a.Activity) > 0, "automation.activity", entries(len(a.Activity)), remove)
 	return problems
 }
 

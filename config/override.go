@@ -57,8 +57,10 @@ func Flags() []Flag {
 		many("allow", "CIDR[:PORT[/udp]]", "allow this destination; the rest is off", "network.allow", func(s *Spec) *[]string { return &s.Network.Allow }, plainText),
 		many("domain", "NAME", "allow this domain; the rest is off", "network.domains", func(s *Spec) *[]string { return &s.Network.Domains }, plainText),
 		single("auto-stop", "DURATION", "stop when idle that long; 0 is never", "automation.auto_stop", func(s *Spec) *Duration { return &s.Automation.AutoStop }, ParseDuration),
+		single("auto-pause", "DURATION", "freeze when idle that long; 0 is never", "automation.auto_pause", func(s *Spec) *Duration { return &s.Automation.AutoPause }, ParseDuration),
 		single("auto-archive", "DURATION", "archive when stopped that long", "automation.auto_archive", func(s *Spec) *Duration { return &s.Automation.AutoArchive }, ParseDuration),
 		single("auto-delete", "DURATION", "delete when stopped that long; 0 is at once", "automation.auto_delete", func(s *Spec) *Duration { return &s.Automation.AutoDelete }, ParseDuration),
+		single("ttl", "DURATION", "stop for good so long after it was made", "automation.ttl", func(s *Spec) *Duration { return &s.Automation.TTL }, ParseDuration),
 		{Name: "rm", Help: "delete it as soon as it stops", Key: "automation.auto_delete", set: setRemove},
 	}
 }
@@ -106,7 +108,7 @@ func (f Flag) sample() string {
 		return "192.0.2.0/24"
 	case "domain":
 		return "example.org"
-	case "auto-stop", "auto-archive", "auto-delete":
+	case "auto-stop", "auto-pause", "auto-archive", "auto-delete", "ttl":
 		return "7d"
 	}
 	if f.Switch() {
@@ -114,6 +116,9 @@ func (f Flag) sample() string {
 	}
 	return "100"
 }
+
+// NewOverride returns a profile whose Spec is s, for [Profile.Override] alone.
+func NewOverride(s Spec) *Profile { return &Profile{Spec: s, origins: origins{}} }
 
 // Override sets what a flag of the command line says over the profile: a value
 // or a list replaces that of the profile, environment and labels merge. All

@@ -47,6 +47,8 @@ func TestOverride(t *testing.T) {
 		{"allow", []string{"10.0.0.0/8", "192.0.2.0/24:443"}, func(s *Spec) { s.Network.Allow = []string{"10.0.0.0/8", "192.0.2.0/24:443"} }},
 		{"domain", []string{"example.org"}, func(s *Spec) { s.Network.Domains = []string{"example.org"} }},
 		{"auto-stop", []string{"15m"}, func(s *Spec) { s.Automation.AutoStop = Duration(15 * time.Minute) }},
+		{"auto-pause", []string{"5m"}, func(s *Spec) { s.Automation.AutoPause = Duration(5 * time.Minute) }},
+		{"ttl", []string{"2h"}, func(s *Spec) { s.Automation.TTL = Duration(2 * time.Hour) }},
 		{"auto-archive", []string{"7d"}, func(s *Spec) { s.Automation.AutoArchive = Duration(7 * day) }},
 		{"auto-delete", []string{"0"}, func(s *Spec) { s.Automation.AutoDelete = 0 }},
 		{"rm", []string{"true"}, func(s *Spec) { s.Automation.AutoDelete = 0 }},

@@ -3,7 +3,10 @@
 // imports nothing of cove; the built-in profiles come to it as an [io/fs.FS].
 package config
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Spec is the one description of a sandbox: what a profile resolves to, what
 // the daemon is given, keeps and validates again, and what every driver reads.
@@ -161,8 +164,55 @@ type Automation struct {
 	AutoArchive    Duration `json:"auto_archive"`
 	// AutoDelete counts from the stop: 0 is "as soon as it stops", Never is never.
 	AutoDelete Duration `json:"auto_delete"`
-	TTL        Duration `json:"ttl"`
-	Activity   []string `json:"activity,omitempty"`
+	// TTL counts from the creation, by the wall clock: when it is over the
+	// sandbox is stopped, and not started again; AutoDelete says what then.
+	TTL Duration `json:"ttl"`
+	// Activity lists the kinds of activity that keep AutoStop and AutoPause
+	// off; empty is all of them.
+	Activity []string `json:"activity,omitempty"`
+}
+
+// The kinds of activity.
+const (
+	// ActivityTerminal is a terminal session that somebody is attached to, that
+	// has a program other than its shell in the foreground, or prints.
+	ActivityTerminal = "terminal"
+	// ActivityExec is a running exec, code or cp.
+	ActivityExec = "exec"
+	// ActivityPreview is an open connection to a preview: there are none yet.
+	ActivityPreview = "preview"
+	// ActivityCPU is a hundredth of a core in use or more.
+	ActivityCPU = "cpu"
+	// ActivityNetwork is a KiB a second or more, sent and received.
+	ActivityNetwork = "network"
+)
+
+// Activities lists the kinds of activity.
+func Activities() []string {
+	return []string{ActivityTerminal, ActivityExec, ActivityPreview, ActivityCPU, ActivityNetwork}
+}
+
+// Counts lists the kinds of activity that count, in the order of [Activities].
+// The caller owns the list.
+func (a Automation) Counts() []string {
+	return slices.DeleteFunc(Activities(), func(kind string) bool { return !a.Active(kind) })
+}
+
+// Active tells whether a kind of activity counts.
+func (a Automation) Active(kind string) bool {
+	return len(a.Activity) == 0 || slices.Contains(a.Activity, kind)
+}
+
+// DefaultPreStopTimeout is what the command before a stop may take where the
+// profile does not say.
+const DefaultPreStopTimeout = Duration(10 * time.Second)
+
+// HookTimeout is what the command before a stop may take.
+func (a Automation) HookTimeout() time.Duration {
+	if a.PreStopTimeout == 0 {
+		return DefaultPreStopTimeout.Std()
+	}
+	return a.PreStopTimeout.Std()
 }
 
 // Ephemeral tells whether the sandbox is deleted as soon as it stops.

@@ -425,7 +425,7 @@ func (v *validator) automation(a Automation) {
 	if a.TTL == 0 {
 		v.bad(table+"ttl", `write "never" for no limit`, "0 would end it at once")
 	}
-	known := []string{"terminal", "exec", "preview", "cpu", "network"}
+	known := Activities()
 	if v.list(table+"activity", len(a.Activity), len(known)) {
 		for i, kind := range a.Activity {
 			v.oneOf(indexKey(table+"activity", i), "activity", kind, known)

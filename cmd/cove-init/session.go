@@ -271,6 +271,13 @@ func (x *session) info() guest.SessionInfo {
 	defer x.mu.Unlock()
 	return guest.SessionInfo{
 		Name: x.name, Command: x.command, Cols: x.cols, Rows: x.rows,
-		Clients: len(x.viewers), Created: x.created, Activity: x.activity,
+		Clients: len(x.viewers), Created: x.created, Activity: x.activity, Idle: x.idle(),
 	}
+}
+
+// idle tells whether the session's shell waits for a person, with nothing else in
+// the terminal's foreground. A program that was asked for by name is none: it
+// may be an agent that waits for an answer.
+func (x *session) idle() bool {
+	return !x.named && x.term.foreground() == x.proc.program()
 }

@@ -190,7 +190,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Runner:  &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
 		Cgroups: groups,
 		Limiter: groups,
-		Meters:  groups.Meters(),
+		Meters:  groups.Meters(), CPUTimer: groups,
 		Leases:  leases,
 		Network: net, NetworkCounter: net,
 		Bundler:  bundler{init: initPath, host: host},

@@ -17,10 +17,12 @@ type sandboxView struct {
 	Labels  map[string]string `json:"labels"`
 	Started *time.Time        `json:"started"`
 	Stopped *time.Time        `json:"stopped"`
+	Due     *dueView          `json:"due"`
 }
 
 func viewOf(s api.Sandbox) sandboxView {
 	v := sandboxView{Sandbox: s, Reason: s.Reason, Profile: s.Profile, Labels: s.Labels, Started: s.Started, Stopped: s.Stopped}
+	v.Due = viewOfDue(s.Due, time.Now())
 	if v.Labels == nil {
 		v.Labels = map[string]string{}
 	}

@@ -116,6 +116,8 @@ type Session struct {
 	Clients  int       `json:"clients"`
 	Created  time.Time `json:"created"`
 	Activity time.Time `json:"activity"`
+	// Idle says that nothing but its shell is in the foreground.
+	Idle bool `json:"idle,omitempty"`
 }
 
 // ListOptions narrows a list: GET /v1/sandboxes. Query: label=KEY=VALUE, label=KEY

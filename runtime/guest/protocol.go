@@ -200,4 +200,7 @@ type SessionInfo struct {
 	Clients  int       `json:"clients"`
 	Created  time.Time `json:"created"`
 	Activity time.Time `json:"activity"`
+	// Idle says that nothing but its shell is in the foreground. A PID 1 that
+	// does not know the field never says so.
+	Idle bool `json:"idle,omitempty"`
 }

@@ -193,7 +193,7 @@ func cleanSessions(in []SessionInfo) []SessionInfo {
 		}
 		c := SessionInfo{
 			Name: s.Name, Cols: min(max(s.Cols, 0), MaxCols), Rows: min(max(s.Rows, 0), MaxCols),
-			Clients: max(s.Clients, 0), Created: s.Created, Activity: s.Activity,
+			Clients: max(s.Clients, 0), Created: s.Created, Activity: s.Activity, Idle: s.Idle,
 		}
 		for _, a := range s.Command[:min(len(s.Command), maxShown)] {
 			c.Command = append(c.Command, clean(a, maxCommand))

@@ -7,9 +7,14 @@ type ReasonKind string
 
 // The kinds of reasons.
 const (
-	ReasonUser   ReasonKind = "user"
-	ReasonIdle   ReasonKind = "idle"
-	ReasonTTL    ReasonKind = "ttl"
+	ReasonUser ReasonKind = "user"
+	ReasonIdle ReasonKind = "idle"
+	ReasonTTL  ReasonKind = "ttl"
+	// Deleted or archived because it was stopped for so long: the keys of the
+	// profile.
+	ReasonAutoDelete  ReasonKind = "auto_delete"
+	ReasonAutoArchive ReasonKind = "auto_archive"
+
 	ReasonOOM    ReasonKind = "oom"
 	ReasonExited ReasonKind = "exited" // PID 1 ended by itself, with Code
 	ReasonSignal ReasonKind = "signal" // PID 1 was ended by Signal
@@ -34,7 +39,7 @@ func (r Reason) String() string {
 		return fmt.Sprintf("exited(%d)", r.Code)
 	case ReasonSignal:
 		return fmt.Sprintf("signal(%s)", r.Signal)
-	case ReasonUser, ReasonIdle, ReasonTTL, ReasonOOM, ReasonCrash, ReasonReboot, ReasonFailed:
+	case ReasonUser, ReasonIdle, ReasonTTL, ReasonAutoDelete, ReasonAutoArchive, ReasonOOM, ReasonCrash, ReasonReboot, ReasonFailed:
 		return string(r.Kind)
 	}
 	return string(r.Kind)

@@ -32,7 +32,10 @@ type box struct {
 	ooms   uint64
 	frozen bool // what runs of it is in the freezer
 
+	hook KeptLog // of the command before the last stop
+
 	active activity
+	timing
 
 	watch *watch // ends when proc has ended
 }
@@ -52,6 +55,9 @@ func (b *box) info() Info {
 	}
 	if b.op != nil {
 		i.Op, i.Progress = b.op.op, b.doing
+	}
+	if b.clock != nil {
+		i.Due = b.due(b.clock())
 	}
 	if b.run != nil {
 		i.Pid, i.UIDBase, i.Cgroup = b.run.Pid, b.run.UIDBase, b.run.Cgroup

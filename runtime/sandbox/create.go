@@ -39,7 +39,7 @@ type CreateRequest struct {
 // came in between; nothing of it is left then. When a setup step fails the
 // sandbox stays, in the state error.
 func (m *Manager) Create(ctx context.Context, c Caller, r CreateRequest) (Info, error) {
-	if err := validate(r); err != nil {
+	if err := m.validate(r); err != nil {
 		return Info{}, err
 	}
 	if err := checkSecrets(r.Spec, r.Secrets); err != nil {
@@ -66,7 +66,7 @@ func (m *Manager) Create(ctx context.Context, c Caller, r CreateRequest) (Info, 
 	}
 }
 
-func validate(r CreateRequest) error {
+func (m *Manager) validate(r CreateRequest) error {
 	if r.ID != "" && !validID(r.ID) {
 		return &InvalidError{Problems: []config.Problem{{Key: "id", Message: "an id is twelve hex digits"}}}
 	}
@@ -78,7 +78,7 @@ func validate(r CreateRequest) error {
 	if p := r.Spec.Validate(); len(p) > 0 {
 		return &InvalidError{Problems: p}
 	}
-	if p := config.Unenforced(r.Spec); len(p) > 0 {
+	if p := m.enforced(r.Spec); len(p) > 0 {
 		return &InvalidError{Problems: p, Unsupported: true}
 	}
 	return nil
@@ -146,7 +146,7 @@ func (m *Manager) reserve(c Caller, r CreateRequest, set *volume.Set) (*box, err
 		}
 		id = hex.EncodeToString(raw[:])
 	}
-	b := &box{id: id, state: lifecycle.Creating}
+	b := m.timedBox(&box{id: id, state: lifecycle.Creating})
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.ctx.Err() != nil {

@@ -19,10 +19,7 @@ func (m *Manager) Delete(ctx context.Context, c Caller, ref string) (Info, error
 		return Info{}, err
 	}
 	i, err := m.perform(ctx, b, lifecycle.OpDelete, func(o *operation) error {
-		o.enter(lifecycle.Destroying)
-		m.stopNow(b)
-		o.stage("released")
-		return m.discard(b)
+		return m.remove(o, lifecycle.Reason{Kind: lifecycle.ReasonUser})
 	})
 	if errors.Is(err, ErrNotFound) && b.snapshot().State == lifecycle.Destroyed {
 		return b.snapshot(), nil // the cancelled operation left nothing to delete

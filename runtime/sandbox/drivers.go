@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"os"
+	"time"
 
 	"cove/config"
 	"cove/runtime/cgroup"
@@ -197,4 +198,20 @@ type BundleInput struct {
 // Bundler writes config.json into dir.
 type Bundler interface {
 	Write(dir string, in BundleInput) error
+}
+
+// CPUTimer counts the processor time of sandboxes, for those whose automation
+// asks whether they are in use.
+type CPUTimer interface {
+	// CPUTime is what the sandbox has used since its start. It fails with
+	// fs.ErrNotExist when it has no group. It is asked several times a second
+	// at most.
+	CPUTime(id string) (time.Duration, error)
+}
+
+// Archiver puts sandboxes away that have been stopped for long.
+type Archiver interface {
+	// Archive makes a verified archive of the stopped sandbox whose directory
+	// is dir, and takes its files from there. When it fails all is as before.
+	Archive(ctx context.Context, id, dir string) error
 }

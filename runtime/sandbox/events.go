@@ -73,6 +73,7 @@ func (m *Manager) publish(b *box) {
 	i := b.info()
 	m.bus.put(i, m.log.Warn)
 	m.changes.note(i)
+	b.wake() // what changed may change when something is due
 }
 
 func (s *bus) put(i Info, warn func(string, ...any)) { s.send(i, false, warn) }

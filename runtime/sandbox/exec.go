@@ -28,19 +28,39 @@ func (g *Guest) Close() {
 	}
 }
 
-// Guest returns the way into a started sandbox for exec and attach. It fails
-// with [ErrNotFound] and with a *[ConflictError] where the sandbox does not run.
-func (m *Manager) Guest(_ context.Context, c Caller, ref string) (*Guest, error) {
+// Guest returns the way into a started sandbox for a use of it: one of
+// config's kinds of activity, which it is until Close, or "" for what is none. It
+// fails with [ErrNotFound] and with a *[ConflictError] where the sandbox does not
+// run, or is about to be stopped or paused: what has begun before is seen by
+// who stops it.
+func (m *Manager) Guest(_ context.Context, c Caller, ref, use string) (*Guest, error) {
 	b, err := m.find(c, ref)
 	if err != nil {
 		return nil, err
 	}
-	i := b.snapshot()
-	if lifecycle.Check(lifecycle.OpExec, i.State) != lifecycle.Allowed {
-		return nil, &ConflictError{Name: i.Name, Op: i.Op, State: i.State, Why: lifecycle.Why(lifecycle.OpExec, i.State)}
+	b.mu.Lock()
+	i := b.info()
+	if state := b.entering(); lifecycle.Check(lifecycle.OpExec, state) != lifecycle.Allowed {
+		b.mu.Unlock()
+		return nil, &ConflictError{Name: i.Name, Op: i.Op, State: state, Why: lifecycle.Why(lifecycle.OpExec, state)}
 	}
+	end := b.begin(use)
+	b.wake()
+	b.mu.Unlock()
 	b.active.touch(m.now())
-	return &Guest{Info: i, Client: m.client(b.id), m: m, b: b}, nil
+	return &Guest{Info: i, Client: m.client(b.id), m: m, b: b, done: end}, nil
+}
+
+// entering is the state that the sandbox is in, or that its operation brings it
+// into first. The caller holds b.mu.
+func (b *box) entering() lifecycle.State {
+	if b.op == nil || b.state != b.op.from {
+		return b.state
+	}
+	if r, ok := lifecycle.RuleOf(b.op.op); ok && len(r.Via) > 0 {
+		return r.Via[0]
+	}
+	return b.state
 }
 
 // Finish completes what PID 1 said of a program's end with what only the host

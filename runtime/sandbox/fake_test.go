@@ -399,6 +399,8 @@ func (c *cove) open() {
 
 // abandon is kill -9 as seen from inside: nothing is finished, nothing tidied.
 func (c *cove) abandon() {
+	c.m.automation.cancel()
+	<-c.m.automation.done
 	c.m.mu.Lock()
 	boxes := make([]*box, 0, len(c.m.boxes))
 	for _, b := range c.m.boxes {

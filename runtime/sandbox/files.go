@@ -24,7 +24,7 @@ func (m *Manager) Files(ctx context.Context, c Caller, ref string) (*Guest, erro
 	case lifecycle.Check(lifecycle.OpCopy, i.State) != lifecycle.Allowed:
 		return nil, &ConflictError{Name: i.Name, Op: i.Op, State: i.State, Why: lifecycle.Why(lifecycle.OpCopy, i.State)}
 	case i.State == lifecycle.Started:
-		return m.Guest(ctx, c, ref)
+		return m.Guest(ctx, c, ref, config.ActivityExec)
 	}
 	o, _, err := m.begin(ctx, b, lifecycle.OpCopy)
 	if err != nil {
@@ -32,7 +32,7 @@ func (m *Manager) Files(ctx context.Context, c Caller, ref string) (*Guest, erro
 	}
 	if o.from == lifecycle.Started { // meanwhile: nothing is to be done for it
 		o.run(func(*operation) error { return nil })
-		return m.Guest(ctx, c, ref)
+		return m.Guest(ctx, c, ref, config.ActivityExec)
 	}
 	ready, end := make(chan struct{}), make(chan struct{})
 	over := sync.OnceFunc(func() { close(end) })

@@ -52,6 +52,11 @@ type Options struct {
 	// what these tell.
 	Meters         Meters
 	NetworkCounter NetworkCounter
+	// CPUTimer tells automation who is in use; without it nobody is by the
+	// processor time.
+	CPUTimer CPUTimer
+	// Archiver makes archives; without it auto_archive is refused.
+	Archiver Archiver
 
 	// Warnings are what this host lacks, in words, for the daemon's status.
 	Warnings []string
@@ -64,6 +69,8 @@ type Options struct {
 	OnStage func(op, stage string)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Clock is what automation goes by; nil is the machine's.
+	Clock func() Moment
 }
 
 // Manager carries out operations on sandboxes. All its methods may be called
@@ -72,6 +79,7 @@ type Manager struct {
 	opt    Options
 	log    *slog.Logger
 	now    func() time.Time
+	clock  func() Moment
 	ctx    context.Context // ends with Close
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
@@ -86,6 +94,8 @@ type Manager struct {
 	sampler  *sampler
 	recorder *recorder
 	changes  *changes
+
+	automation *automation
 }
 
 // Open finds out what became of every sandbox in the state directory and
@@ -98,6 +108,9 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	}
 	if m.now == nil {
 		m.now = time.Now
+	}
+	if m.clock = opt.Clock; m.clock == nil {
+		m.clock = systemClock(m.now)
 	}
 	for _, d := range []struct {
 		path string
@@ -125,9 +138,12 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	m.trash = newTrash(m)
 	m.sampler, m.recorder, m.changes = newSampler(m), newRecorder(m), newChanges(m)
+	m.automation = newAutomation(m)
 	m.wg.Go(m.changes.run)
 	m.wg.Go(m.recorder.run)
-	if err := m.reconcile(ctx); err != nil {
+	err = m.reconcile(ctx)
+	m.automation.open()
+	if err != nil {
 		return nil, errors.Join(err, m.Close(ctx))
 	}
 	return m, nil
@@ -137,6 +153,7 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 // way are given until ctx ends; what is not finished then the next Manager
 // finishes or rolls back.
 func (m *Manager) Close(ctx context.Context) error {
+	m.automation.close()
 	for _, o := range m.underWay() {
 		select {
 		case <-o.done:

@@ -22,6 +22,11 @@ type operation struct {
 	done   chan struct{} // closed when it has ended; err is then set
 	err    error
 
+	// auto says that no person asked for it.
+	auto bool
+	// hooked: the command before a stop has run.
+	hooked bool
+
 	m   *Manager
 	b   *box
 	log *store.Oplog
@@ -175,6 +180,9 @@ func (o *operation) end() {
 		_ = os.RemoveAll(o.m.runDir(b.id))
 	}
 	b.op, b.doing = nil, ""
+	if b.run != nil && !o.auto && b.clock != nil {
+		b.idle.used(b.clock().Awake) // somebody did something with it
+	}
 	if !b.gone {
 		o.m.publish(b)
 	}

@@ -30,6 +30,9 @@ func (m *Manager) Start(ctx context.Context, c Caller, ref string, r StartReques
 		if err := checkSecrets(i.Spec, r.Secrets); err != nil {
 			return i, err
 		}
+		if err := m.alive(b); err != nil {
+			return i, err
+		}
 	}
 	return m.perform(ctx, b, lifecycle.OpStart, func(o *operation) error { return m.start(o, r, nil) })
 }
@@ -68,10 +71,15 @@ func (m *Manager) Stop(ctx context.Context, c Caller, ref string, force bool) (I
 		return Info{}, err
 	}
 	return m.perform(ctx, b, lifecycle.OpStop, func(o *operation) error {
-		o.enter(lifecycle.Stopping)
-		m.shutdown(o, force)
-		return m.finishStop(o, lifecycle.Reason{Kind: lifecycle.ReasonUser})
+		return m.stop(o, force, lifecycle.Reason{Kind: lifecycle.ReasonUser})
 	})
+}
+
+// stop is the body of the operation.
+func (m *Manager) stop(o *operation, force bool, reason lifecycle.Reason) error {
+	o.enter(lifecycle.Stopping)
+	m.shutdown(o, force)
+	return m.finishStop(o, reason)
 }
 
 // shutdownGrace is what PID 1 may take beyond the stop_timeout it was given.
@@ -83,7 +91,11 @@ func (m *Manager) shutdown(o *operation, force bool) {
 	b.mu.Lock()
 	w, timeout := b.watch, time.Duration(b.rec.Spec.Automation.StopTimeout)
 	b.mu.Unlock()
-	if force || w == nil || timeout <= 0 || m.thaw(o.ctx, b) != nil {
+	if force || w == nil || m.thaw(o.ctx, b) != nil {
+		return
+	}
+	m.preStop(o)
+	if timeout <= 0 {
 		return
 	}
 	// A delete, and the daemon's own end, cut the waiting short.
@@ -110,6 +122,9 @@ func (m *Manager) finishStop(o *operation, reason lifecycle.Reason) error {
 	o.stage("released")
 	if b.record().Spec.Automation.Ephemeral() {
 		o.enter(lifecycle.Destroying)
+		b.mu.Lock()
+		b.reason = reason // it goes with the news of its end
+		b.mu.Unlock()
 		return m.discard(b)
 	}
 	return m.rest(o, lifecycle.Stopped, reason)
@@ -138,6 +153,9 @@ func (m *Manager) Restart(ctx context.Context, c Caller, ref string, secrets map
 	}
 	i := b.snapshot()
 	if err := checkSecrets(i.Spec, secrets); err != nil {
+		return i, err
+	}
+	if err := m.alive(b); err != nil {
 		return i, err
 	}
 	if i.Spec.Automation.Ephemeral() && i.State.Running() {

@@ -99,6 +99,9 @@ func (m *Manager) resume(o *operation) error {
 	o.stage("thawed")
 	// It runs, whatever becomes of the record: what it says is told by the
 	// next one that is written.
+	b.mu.Lock()
+	b.reason, b.rec.Reason = lifecycle.Reason{}, lifecycle.Reason{} // of a pause that nobody asked for
+	b.mu.Unlock()
 	if err := m.desire(b, lifecycle.Started); err != nil {
 		m.log.Warn("could not record a resume", "sandbox", b.id, "error", err)
 	}

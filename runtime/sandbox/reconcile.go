@@ -35,7 +35,9 @@ type found struct {
 	run  *running
 	op   lifecycle.Operation // that a killed daemon left unfinished, or ""
 	args json.RawMessage     // of op
-	live bool                // its PID 1 exists
+	// hooked: the hook before a stop has run.
+	hooked bool
+	live   bool // its PID 1 exists
 }
 
 // reconcile makes memory and disk agree with what really runs: it adopts what
@@ -119,7 +121,7 @@ func (m *Manager) rollBackNew(id string) {
 
 // look finds out what is there of one sandbox. It changes nothing outside it.
 func (m *Manager) look(ctx context.Context, id string) *found {
-	b := &box{id: id, made: true}
+	b := m.timedBox(&box{id: id, made: true})
 	f := &found{b: b}
 	rec, err := readRecord(m.stateDir(id), id)
 	if err != nil {
@@ -132,6 +134,7 @@ func (m *Manager) look(ctx context.Context, id string) *found {
 	last, err := store.ReadOplog(filepath.Join(m.runDir(id), oplogFile))
 	if err == nil && last.Unfinished {
 		f.op, f.args = lifecycle.Operation(last.Op), last.Args
+		f.hooked = last.Stage == stageHooked
 	}
 	run, err := readRunning(m.runDir(id))
 	if err != nil {
@@ -206,6 +209,7 @@ func (m *Manager) settle(f *found) {
 		b.mu.Lock()
 		b.run = f.run
 		b.mu.Unlock()
+		m.adopt(b)
 		if n, err := m.opt.Cgroups.OOMKills(b.id); err == nil {
 			b.mu.Lock()
 			b.ooms = n
@@ -214,11 +218,7 @@ func (m *Manager) settle(f *found) {
 	}
 	switch {
 	case f.op == lifecycle.OpDelete:
-		m.finish(b, lifecycle.OpDelete, func(o *operation) error {
-			o.enter(lifecycle.Destroying)
-			m.stopNow(b)
-			return m.discard(b)
-		})
+		m.finish(b, lifecycle.OpDelete, func(o *operation) error { return m.remove(o, f.reason()) })
 	case b.state == lifecycle.Unknown:
 		m.announce(b, lifecycle.Unknown)
 	case b.rec.Rest == lifecycle.Creating:
@@ -237,9 +237,8 @@ func (m *Manager) settle(f *found) {
 		})
 	case f.live && f.run.Phase == phaseStarted && f.op == lifecycle.OpStop:
 		m.finish(b, lifecycle.OpStop, func(o *operation) error {
-			o.enter(lifecycle.Stopping)
-			m.shutdown(o, false)
-			return m.finishStop(o, lifecycle.Reason{Kind: lifecycle.ReasonUser})
+			o.args, o.hooked = f.args, f.hooked
+			return m.stop(o, false, f.reason())
 		})
 	case f.live && f.run.Phase == phaseStarted && f.op == lifecycle.OpPause:
 		m.finish(b, lifecycle.OpPause, m.pause)
@@ -272,12 +271,21 @@ func (m *Manager) reasonFound(f *found) lifecycle.Reason {
 			return lifecycle.Reason{Kind: lifecycle.ReasonReboot}
 		}
 	case f.op == lifecycle.OpStop:
-		return lifecycle.Reason{Kind: lifecycle.ReasonUser}
+		return f.reason()
 	case f.op != "" && f.op != lifecycle.OpResize:
 	default:
 		return m.deathReason(f.b, runner.Exit{})
 	}
 	return lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: fmt.Sprintf("the daemon ended during %s; start it again", f.op)}
+}
+
+// reason is why a stop or delete was begun that a killed daemon left unfinished.
+func (f *found) reason() lifecycle.Reason {
+	var args opArgs
+	if json.Unmarshal(f.args, &args) != nil || args.Reason.Kind == "" {
+		return lifecycle.Reason{Kind: lifecycle.ReasonUser}
+	}
+	return args.Reason
 }
 
 // stopFound gives back what a sandbox of an ended daemon still holds.

@@ -40,6 +40,8 @@ type record struct {
 	Created time.Time        `json:"created"`
 	Started time.Time        `json:"started,omitzero"`
 	Stopped time.Time        `json:"stopped,omitzero"`
+	// Touched is when somebody said that it is still wanted.
+	Touched time.Time `json:"touched,omitzero"`
 	// Hostname is the name that the sandbox's own files have for it: the one
 	// it had when it last started.
 	Hostname string `json:"hostname,omitempty"`
@@ -81,7 +83,7 @@ func readRecord(dir, id string) (record, error) {
 		return record{}, fmt.Errorf("%s names another sandbox, %q", recordFile, r.ID)
 	case config.ValidName(r.Name) != nil:
 		return record{}, fmt.Errorf("%s has the invalid name %q", recordFile, r.Name)
-	case r.Rest != lifecycle.Stopped && r.Rest != lifecycle.Error && r.Rest != lifecycle.Creating:
+	case r.Rest != lifecycle.Stopped && r.Rest != lifecycle.Error && r.Rest != lifecycle.Creating && r.Rest != lifecycle.Archived:
 		return record{}, fmt.Errorf("%s has the state %q", recordFile, r.Rest)
 	}
 	return r, nil

@@ -60,7 +60,7 @@ func (m *Manager) resized(rec record, r ResizeRequest) (config.Resources, error)
 	replace(&spec.Resources.Swap, r.Swap)
 	replace(&spec.Resources.Pids, r.Pids)
 	replace(&spec.Resources.Disk, r.Disk)
-	if err := validate(CreateRequest{Spec: spec}); err != nil {
+	if err := m.validate(CreateRequest{Spec: spec}); err != nil {
 		return spec.Resources, err
 	}
 	err := m.opt.Limiter.CheckChange(rec.Spec.Resources, spec.Resources)

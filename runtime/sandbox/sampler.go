@@ -258,7 +258,11 @@ func (b *box) stats() (Stats, bool) {
 	if b.gone || b.run == nil || !b.state.Running() {
 		return Stats{}, false
 	}
-	return Stats{ID: b.id, Name: b.rec.Name, Owner: b.rec.Owner, Active: b.active.since(b.run.Started)}, true
+	st := Stats{ID: b.id, Name: b.rec.Name, Owner: b.rec.Owner, Active: b.active.since(b.run.Started)}
+	if b.clock != nil {
+		st.Due = b.due(b.clock())
+	}
+	return st, true
 }
 
 // measure fills in the rest and notes in now what was counted. It is false when

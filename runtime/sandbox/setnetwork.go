@@ -23,7 +23,7 @@ func (m *Manager) SetNetwork(ctx context.Context, c Caller, ref string, n config
 	}
 	spec := b.record().Spec
 	spec.Network = n
-	if err := validate(CreateRequest{Spec: spec}); err != nil {
+	if err := m.validate(CreateRequest{Spec: spec}); err != nil {
 		return b.snapshot(), err
 	}
 	return m.perform(ctx, b, lifecycle.OpUpdate, func(*operation) error { return m.setNetwork(ctx, b, n) })

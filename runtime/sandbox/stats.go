@@ -37,6 +37,8 @@ type Stats struct {
 	// use. The last two are seen only while samples are taken, and terminals
 	// that nobody is attached to some seconds late.
 	Active time.Time
+	// Due is what automation does next; nil: nothing.
+	Due *Due
 	// Missing names what is not known: quantities of package cgroup and
 	// [MissingRates].
 	Missing []string

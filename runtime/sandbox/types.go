@@ -27,6 +27,7 @@ type Info struct {
 	Started  time.Time // zero when it never was
 	Stopped  time.Time
 	Warnings []string
+	Due      *Due // what automation does next, as it is now; nil: nothing
 	// While it runs, else zero.
 	Pid     int
 	UIDBase uint32

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/guest"
 	"cove/runtime/sandbox"
@@ -134,7 +135,7 @@ func (q *request) runCode() error {
 	r.Kind = guest.Code
 	r.Code = &guest.CodeRequest{Name: name, Source: in.Source, Ways: l.ways, Missing: noInterpreter(l)}
 	return q.streamTo(r, func(ctx context.Context) (*sandbox.Guest, error) {
-		g, err := q.s.opt.Manager.Guest(ctx, q.caller, q.ref)
+		g, err := q.s.opt.Manager.Guest(ctx, q.caller, q.ref, config.ActivityExec)
 		if err == nil && l.name == "typescript" && strips(ctx, g, in.User) {
 			r.Code.Ways = slices.Insert(slices.Clone(l.ways), 0, guest.Way{
 				Needs: "node", Argv: []string{"node", "--experimental-strip-types", "--disable-warning=ExperimentalWarning"},

@@ -27,16 +27,20 @@ func (q *request) logs() error {
 	defer cancel()
 	stop := context.AfterFunc(q.s.under.streams, cancel)
 	defer stop()
-	setup, g, err := q.s.opt.Manager.Logs(ctx, q.caller, q.ref)
+	kept, g, err := q.s.opt.Manager.Logs(ctx, q.caller, q.ref)
 	if err != nil {
 		return err
 	}
 	q.startLines()
-	text := strings.ToValidUTF8(string(setup.Text), "\uFFFD")
-	for line := range strings.Lines(text) {
-		l := api.LogLine{Time: setup.Written, Source: "setup", Stream: api.LogStdout, Text: strings.TrimSuffix(line, "\n")}
-		if q.failure = q.send(l); q.failure != nil {
-			return nil
+	for _, k := range kept {
+		for line := range strings.Lines(strings.ToValidUTF8(string(k.Text), "\uFFFD")) {
+			l := api.LogLine{Time: k.Written, Source: k.Source, Stream: api.LogStdout, Text: strings.TrimSuffix(line, "\n")}
+			if q.failure = q.send(l); q.failure != nil {
+				if g != nil {
+					g.Close()
+				}
+				return nil
+			}
 		}
 	}
 	if g == nil {

@@ -202,10 +202,18 @@ func (m *memory) SetLabels(ctx context.Context, c sandbox.Caller, ref string, se
 	return m.op(ctx, c, ref, "labels", set, remove)
 }
 
+func (m *memory) SetAutomation(ctx context.Context, c sandbox.Caller, ref string, a config.Automation) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "automation", a)
+}
+
+func (m *memory) Touch(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "touch")
+}
+
 // socket is where the sandbox's PID 1 listens.
 func (m *memory) socket(i sandbox.Info) string { return filepath.Join(m.dir, i.ID) }
 
-func (m *memory) Guest(_ context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error) {
+func (m *memory) Guest(_ context.Context, c sandbox.Caller, ref, _ string) (*sandbox.Guest, error) {
 	i, err := m.Get(c, ref)
 	if err != nil {
 		return nil, err
@@ -217,12 +225,12 @@ func (m *memory) Guest(_ context.Context, c sandbox.Caller, ref string) (*sandbo
 }
 
 func (m *memory) Files(ctx context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error) {
-	return m.Guest(ctx, c, ref)
+	return m.Guest(ctx, c, ref, "")
 }
 
-func (m *memory) Logs(ctx context.Context, c sandbox.Caller, ref string) (sandbox.SetupLog, *sandbox.Guest, error) {
-	g, err := m.Guest(ctx, c, ref)
-	return sandbox.SetupLog{Text: []byte("one\ntwo\xff"), Written: time.Unix(5, 0)}, g, err
+func (m *memory) Logs(ctx context.Context, c sandbox.Caller, ref string) ([]sandbox.KeptLog, *sandbox.Guest, error) {
+	g, err := m.Guest(ctx, c, ref, "")
+	return []sandbox.KeptLog{{Source: "setup", Text: []byte("one\ntwo\xff"), Written: time.Unix(5, 0)}}, g, err
 }
 
 func (m *memory) Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error) {

@@ -46,6 +46,8 @@ func routes() []route {
 		{method: http.MethodPost, path: "/sandboxes/{ref}/rename", handle: (*request).rename},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/labels", handle: (*request).labels},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/network", handle: (*request).network},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/automation", handle: (*request).automation},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/touch", handle: (*request).touch},
 		{method: http.MethodGet, path: "/sandboxes/{ref}/sessions", handle: (*request).sessions},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/exec", handle: (*request).exec},
 		{method: http.MethodGet, path: "/sandboxes/{ref}/logs", handle: (*request).logs},

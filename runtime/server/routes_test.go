@@ -37,6 +37,8 @@ var surface = []struct {
 	{path: "/v1/sandboxes/%ref%/rename", allow: "POST", method: "POST", body: `{"name":"%new%"}`, status: 200},
 	{path: "/v1/sandboxes/%ref%/labels", allow: "POST", method: "POST", body: `{"set":{"k":"v"},"remove":["x"]}`, status: 200},
 	{path: "/v1/sandboxes/%ref%/network", allow: "POST", method: "POST", body: `{"network":{"block_all":true}}`, status: 200},
+	{path: "/v1/sandboxes/%ref%/automation", allow: "POST", method: "POST", body: `{"automation":{"auto_stop":60}}`, status: 200},
+	{path: "/v1/sandboxes/%ref%/touch", allow: "POST", method: "POST", status: 200},
 	{path: "/v1/sandboxes/%ref%/sessions", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/sandboxes/%ref%/exec", allow: "POST", method: "POST", body: `{"argv":["exit","0"]}`, header: upgrade(), status: 101},
 	{path: "/v1/sandboxes/%ref%/logs", allow: "GET", method: "GET", status: 200},

@@ -63,7 +63,7 @@ func toStats(s *sandbox.Stats) api.Stats {
 		Memory: u.Memory, MemoryPeak: u.MemoryPeak, MemoryLimit: u.MemoryLimit, Swap: u.Swap,
 		Pids: u.Pids, PidsLimit: u.PidsLimit,
 		NetRx: s.NetRx, NetTx: s.NetTx, NetRxRate: s.NetRxRate, NetTxRate: s.NetTxRate,
-		Active: s.Active, Missing: missing(s.Missing),
+		Due: toDue(s.Due), Active: s.Active, Missing: missing(s.Missing),
 	}
 }
 

@@ -92,7 +92,13 @@ func hasToken(values []string, token string) bool {
 // stream opens the sandbox's side first, so that a refusal is an HTTP error,
 // then makes the connection a stream and passes frames until one side ends.
 func (q *request) stream(r guest.Request) error {
-	return q.streamTo(r, func(ctx context.Context) (*sandbox.Guest, error) { return q.s.opt.Manager.Guest(ctx, q.caller, q.ref) })
+	return q.streamTo(r, func(ctx context.Context) (*sandbox.Guest, error) {
+		use := config.ActivityExec
+		if r.Kind == guest.Attach {
+			use = config.ActivityTerminal
+		}
+		return q.s.opt.Manager.Guest(ctx, q.caller, q.ref, use)
+	})
 }
 
 // streamTo is stream by the way that open finds into the sandbox.

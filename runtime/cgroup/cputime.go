@@ -1,0 +1,63 @@
+package cgroup
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CPUTime reads how much processor time the sandbox has used since its group was
+// made, and nothing else: for who looks at many sandboxes now and then and keeps
+// no files open for it. It fails with fs.ErrNotExist when there is no such group,
+// and with [ErrUnavailable] where the host does not count.
+func (t *Tree) CPUTime(id string) (time.Duration, error) {
+	if err := checkID(id); err != nil {
+		return 0, err
+	}
+	figures := v1Figures()
+	if t.layout.Mode == Unified {
+		figures = v2Figures()
+	}
+	for _, f := range figures {
+		if f.quantity != CPU {
+			continue
+		}
+		h, ok := t.layout.Hierarchies[0], f.controller == ""
+		if !ok {
+			h, ok = t.with(f.controller)
+		}
+		if !ok {
+			continue
+		}
+		var buf [4 << 10]byte
+		n, err := readOnce(filepath.Join(t.dir(h, id), f.file), buf[:])
+		if isGone(err) {
+			return 0, fmt.Errorf("read the processor time of %s: %w", id, fs.ErrNotExist)
+		}
+		var u Usage
+		if err == nil {
+			err = f.read(&u, buf[:n])
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read the processor time of %s: %w", id, err)
+		}
+		return u.CPU, nil
+	}
+	return 0, fmt.Errorf("nothing counts processor time: %w", ErrUnavailable)
+}
+
+func readOnce(path string, buf []byte) (n int, err error) {
+	fd, err := open(path, unix.O_RDONLY)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	err = restart(func() (err error) {
+		n, err = unix.Pread(fd, buf, 0)
+		return err
+	})
+	return n, err
+}

@@ -1,0 +1,380 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cove/runtime/lifecycle"
+)
+
+const (
+	// roundGap is the shortest time between two rounds, so that what changes
+	// often costs little; wallGap the longest while something waits for a time
+	// of day, which somebody may set.
+	roundGap = 50 * time.Millisecond
+	wallGap  = time.Minute
+
+	// A try that failed is repeated after retryFirst, doubled each time up to
+	// retryLast.
+	retryFirst = time.Second
+	retryLast  = 5 * time.Minute
+)
+
+// automation does what the profiles say is to be done with time. One goroutine
+// makes rounds: it looks only at sandboxes for which something may be due, and
+// what is due is done beside it. It goes by m.clock alone.
+type automation struct {
+	m      *Manager
+	ctx    context.Context
+	cancel context.CancelFunc
+	kick   chan struct{}
+	done   chan struct{}
+	// acting counts what is being asked and done beside the rounds.
+	acting sync.WaitGroup
+
+	mu   sync.Mutex // held during a round
+	last offsets
+}
+
+func newAutomation(m *Manager) *automation {
+	a := &automation{m: m, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	a.ctx, a.cancel = context.WithCancel(m.ctx)
+	return a
+}
+
+// open begins to make rounds. The sandboxes that were there before the machine
+// booted, slept or got another time are spared for a while.
+func (a *automation) open() {
+	now := a.m.clock()
+	a.last = now.offsets(a.m.opt.BootID)
+	if before, ok := a.m.readOffsets(); !ok || before.parted(a.last) {
+		a.spare(now)
+	}
+	a.m.keepOffsets(a.last)
+	go a.run()
+}
+
+// close ends the rounds. What was begun goes on as an operation of the Manager's.
+func (a *automation) close() {
+	a.cancel()
+	<-a.done
+	now := a.m.clock()
+	for _, b := range a.m.all() {
+		if watched(b.record().Spec.Automation) {
+			a.m.keep(b, now, true)
+		}
+	}
+}
+
+func (a *automation) run() {
+	defer close(a.done)
+	for {
+		wait := a.round()
+		t := time.NewTimer(max(wait, roundGap))
+		select {
+		case <-t.C:
+		case <-a.kick:
+			// Others may follow at once: they are looked at together.
+			gap := time.NewTimer(roundGap)
+			select {
+			case <-gap.C:
+			case <-a.ctx.Done():
+			}
+			gap.Stop()
+		case <-a.ctx.Done():
+		}
+		t.Stop()
+		if a.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// wake has the sandbox looked at soon. The caller holds b.mu.
+func (b *box) wake() {
+	if b.kick == nil {
+		return
+	}
+	if !timed(b.rec.Spec.Automation) {
+		b.look.Store(int64(never))
+		return
+	}
+	b.look.Store(0)
+	select {
+	case b.kick <- struct{}{}:
+	default:
+	}
+}
+
+// timing is what automation keeps with a box.
+type timing struct {
+	clock func() Moment
+	kick  chan struct{}
+	// look is when to look at it next, in awake time.
+	look atomic.Int64
+
+	idle idleness
+	// grace is the end of the time in which it is spared, see clockGrace.
+	grace time.Duration
+	// attended: somebody asks its PID 1 or acts.
+	attended bool
+	// failure is why the last try failed, retry when the next one may be made,
+	// failed how many have.
+	failure string
+	retry   time.Duration
+	failed  int
+}
+
+// timedBox gives a box what automation needs.
+func (m *Manager) timedBox(b *box) *box {
+	b.clock, b.kick = m.clock, m.automation.kick
+	return b
+}
+
+func (m *Manager) all() []*box {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Values(m.boxes))
+}
+
+// round looks at every sandbox whose time has come, and returns for how long
+// nothing has to be looked at.
+func (a *automation) round() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.m.clock()
+	a.watchClocks(now)
+	first := now.Awake + 24*time.Hour
+	for _, b := range a.m.all() {
+		if at := time.Duration(b.look.Load()); at <= now.Awake {
+			a.look(b, now)
+		}
+		first = min(first, time.Duration(b.look.Load()))
+	}
+	return first - now.Awake
+}
+
+// watchClocks spares what waits for a time of day when the clocks have parted.
+func (a *automation) watchClocks(now Moment) {
+	o := now.offsets(a.m.opt.BootID)
+	if !a.last.parted(o) {
+		// What keeps the time right moves it all the time.
+		if o.Set.Sub(a.last.Set).Abs() > clockStep/10 {
+			a.last = o
+			a.m.keepOffsets(o)
+		}
+		return
+	}
+	a.m.log.Info("the machine slept, or its clock was set: what waits for a time of day is put off", "for", clockGrace)
+	a.last = o
+	a.m.keepOffsets(o)
+	a.spare(now)
+}
+
+func (a *automation) spare(now Moment) {
+	for _, b := range a.m.all() {
+		b.mu.Lock()
+		b.grace = now.Awake + clockGrace
+		b.wake()
+		b.mu.Unlock()
+	}
+}
+
+// look looks at one sandbox and sets when to look at it again.
+func (a *automation) look(b *box, now Moment) {
+	// What changes from here on sets it again.
+	b.look.Store(int64(never))
+	b.mu.Lock()
+	watch, auto := watched(b.rec.Spec.Automation) && b.run != nil, b.rec.Spec.Automation
+	busy := b.gone || b.op != nil || b.attended
+	b.mu.Unlock()
+	if busy {
+		return // its end has it looked at
+	}
+	var c counters
+	if watch {
+		c = a.m.count(b.id, auto)
+	}
+	b.mu.Lock()
+	if b.gone || b.op != nil || c.gone {
+		b.mu.Unlock()
+		return
+	}
+	if watch {
+		b.sense(now, c)
+	}
+	p, ok := b.next(now)
+	due := ok && !p.held && p.in <= 0 && b.retry <= now.Awake
+	attend := due || watch && b.doubtful(now, false)
+	b.attended = attend
+	if !attend && ok {
+		at := never
+		if !p.held {
+			at = now.Awake + max(p.in, b.retry-now.Awake, roundGap)
+		}
+		if !p.idle || b.rec.Spec.Automation.TTL >= 0 {
+			at = min(at, now.Awake+wallGap)
+		}
+		if watch && b.state == lifecycle.Started {
+			period := lookPeriod(auto)
+			at = min(at, (now.Awake/period+1)*period)
+		}
+		// Unless somebody wants it looked at sooner.
+		b.look.CompareAndSwap(int64(never), int64(at))
+	}
+	b.mu.Unlock()
+	if watch {
+		a.m.keep(b, now, false)
+	}
+	if attend {
+		a.acting.Add(1)
+		a.m.wg.Go(func() {
+			defer a.acting.Done()
+			a.attend(b)
+		})
+	}
+}
+
+// attend finds out what only PID 1 knows, and does what is due.
+func (a *automation) attend(b *box) {
+	defer func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.attended = false
+		b.wake()
+	}()
+	m := a.m
+	now := m.clock()
+	b.mu.Lock()
+	p, ok := b.next(now)
+	final := ok && p.idle && !p.held && p.in <= 0
+	ask := b.doubtful(now, final)
+	b.mu.Unlock()
+	if ask && !m.ask(a.ctx, b) {
+		b.mu.Lock()
+		b.retry = m.clock().Awake + retryFirst
+		b.mu.Unlock()
+		return
+	}
+	if o, p := a.claim(b); o != nil {
+		a.act(o, p)
+	}
+}
+
+// claim takes the sandbox for what is due, unless it is not any more: it is
+// looked at once more, and what begins inside from here on is refused, so that
+// nothing that has begun is ended.
+func (a *automation) claim(b *box) (*operation, plan) {
+	m := a.m
+	b.mu.Lock()
+	watch, auto := watched(b.rec.Spec.Automation) && b.run != nil, b.rec.Spec.Automation
+	b.mu.Unlock()
+	var c counters
+	if watch {
+		c = m.count(b.id, auto)
+	}
+	now := m.clock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gone || b.op != nil || a.ctx.Err() != nil {
+		return nil, plan{}
+	}
+	if watch && now.Awake-b.idle.at >= lookShortest/2 { // else it is a moment ago
+		b.sense(now, c)
+	}
+	p, ok := b.next(now)
+	if !ok || p.held || p.in > 0 || lifecycle.Check(p.op, b.state) != lifecycle.Allowed {
+		return nil, plan{}
+	}
+	if p.op == lifecycle.OpArchive && m.opt.Archiver == nil {
+		b.failure, b.retry = "this build has no archives", now.Awake+retryLast
+		return nil, plan{}
+	}
+	o := m.newOperation(b, p.op)
+	o.auto, o.args = true, opArgs{Reason: p.reason()}
+	b.op = o
+	return o, p
+}
+
+// act carries out what is due.
+func (a *automation) act(o *operation, p plan) {
+	m, b := a.m, o.b
+	m.log.Info("automation", "sandbox", b.id, "op", p.op, "key", p.key)
+	switch p.op {
+	case lifecycle.OpPause:
+		o.run(func(o *operation) error {
+			if err := m.pause(o); err != nil {
+				return err
+			}
+			return m.because(b, p.reason())
+		})
+	case lifecycle.OpArchive:
+		o.run(func(o *operation) error { return m.archive(o, p.reason()) })
+	case lifecycle.OpDelete:
+		o.run(func(o *operation) error { return m.remove(o, p.reason()) })
+	default:
+		o.run(func(o *operation) error { return m.stop(o, false, p.reason()) })
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o.err == nil {
+		b.failure, b.retry, b.failed = "", 0, 0
+		return
+	}
+	if m.ctx.Err() == nil {
+		m.log.Warn("automation failed; it is tried again", "sandbox", b.id, "op", p.op, "key", p.key, "error", o.err)
+	}
+	b.failure = o.err.Error()
+	b.retry = m.clock().Awake + min(retryFirst<<min(b.failed, 16), retryLast)
+	b.failed++
+}
+
+// because records why the sandbox is in its state.
+func (m *Manager) because(b *box, r lifecycle.Reason) error {
+	err := m.save(b, func(rec *record) { b.reason, rec.Reason = r, r })
+	if err != nil {
+		return noSpace(fmt.Errorf("record why: %w", err))
+	}
+	return nil
+}
+
+// remove deletes a sandbox, for r.
+func (m *Manager) remove(o *operation, r lifecycle.Reason) error {
+	b := o.b
+	o.enter(lifecycle.Destroying)
+	m.stopNow(b)
+	o.stage("released")
+	b.mu.Lock()
+	b.reason = r // it goes with the news of its end
+	b.mu.Unlock()
+	return m.discard(b)
+}
+
+// archive puts a stopped sandbox away, for r.
+func (m *Manager) archive(o *operation, r lifecycle.Reason) error {
+	b := o.b
+	o.enter(lifecycle.Archiving)
+	if err := o.point("archiving"); err != nil {
+		o.enter(lifecycle.Stopped)
+		return err
+	}
+	if err := m.opt.Archiver.Archive(o.ctx, b.id, m.stateDir(b.id)); err != nil {
+		o.enter(lifecycle.Stopped)
+		return fmt.Errorf("archive it: %w", err)
+	}
+	err := m.save(b, func(rec *record) {
+		b.reason, rec.Reason = r, r
+		rec.Rest = lifecycle.Archived
+	})
+	if err != nil {
+		o.enter(lifecycle.Stopped)
+		return noSpace(fmt.Errorf("record the archive: %w", err))
+	}
+	o.enter(lifecycle.Archived)
+	return nil
+}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 )
 
 // Where a daemon keeps its things unless the environment says otherwise.
@@ -55,6 +56,27 @@ func dirFromEnv(getenv func(string) string, name, byDefault string) (string, err
 		return "", fmt.Errorf("%s is the root directory: want a directory of its own", name)
 	}
 	return dir, nil
+}
+
+// CDIDirsVar is the environment variable that names the directories in which a
+// daemon looks for CDI specifications of GPUs, separated by colons. Set, it looks
+// nowhere else; it uses no directory that others than root can change.
+const CDIDirsVar = "COVE_CDI_DIRS"
+
+// CDIDirsFromEnv reads [CDIDirsVar]; nil where it is unset or empty. A path that
+// is not absolute and clean is an error.
+func CDIDirsFromEnv(getenv func(string) string) ([]string, error) {
+	text := getenv(CDIDirsVar)
+	if text == "" {
+		return nil, nil
+	}
+	dirs := strings.Split(text, ":")
+	for _, dir := range dirs {
+		if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir {
+			return nil, fmt.Errorf("%s is %s: want clean absolute paths with colons between", CDIDirsVar, quote(text))
+		}
+	}
+	return dirs, nil
 }
 
 // Socket is the path of the daemon's socket.

@@ -1,9 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"strconv"
-)
+import "fmt"
 
 // Unenforced lists the keys that have a valid value which this build does not
 // put into effect, nil when all are in effect. A sandbox is never made from a
@@ -28,9 +25,6 @@ func Unenforced(s Spec) []Problem {
 	const none = `set it to "0"`
 	refuse(r.Disk != 0, "resources.disk", "a disk quota of "+r.Disk.String(), none)
 	refuse(r.DiskReserve, "resources.disk_reserve", "true", "set it to false")
-	refuse(r.GPU.Count != 0, "resources.gpu", strconv.Itoa(r.GPU.Count), "set it to 0")
-	refuse(len(r.GPU.IDs) > 0, "resources.gpu", fmt.Sprintf("a list of %d", len(r.GPU.IDs)), "set it to 0")
-	refuse(r.GPUShared, "resources.gpu_shared", "true", "set it to false")
 
 	n := s.Network
 	for _, list := range []struct {

@@ -42,6 +42,7 @@ func Flags() []Flag {
 		single("pids", "N", "processes and threads; 0 is no limit", "resources.pids", func(s *Spec) *int64 { return &s.Resources.Pids }, ParsePids),
 		single("disk", "SIZE", "disk quota; 0 is none", "resources.disk", func(s *Spec) *Size { return &s.Resources.Disk }, ParseSize),
 		single("gpu", "N|ID,..", "how many GPUs, or which", "resources.gpu", func(s *Spec) *GPURequest { return &s.Resources.GPU }, ParseGPU),
+		single("gpu-shared", "", "share the GPUs with others that share them", "resources.gpu_shared", func(s *Spec) *bool { return &s.Resources.GPUShared }, parseSwitch),
 		{
 			Name: "env", Form: "K=V", Help: "environment variable; K alone is taken from the caller at each start",
 			Repeat: true, Key: "env", set: setEnv,

@@ -30,6 +30,7 @@ func TestOverride(t *testing.T) {
 		{"disk", []string{"10GB"}, func(s *Spec) { s.Resources.Disk = 1e10 }},
 		{"gpu", []string{"2"}, func(s *Spec) { s.Resources.GPU = GPURequest{Count: 2} }},
 		{"gpu", []string{"0,GPU-1"}, func(s *Spec) { s.Resources.GPU = GPURequest{IDs: []string{"0", "GPU-1"}} }},
+		{"gpu-shared", []string{"true"}, func(s *Spec) { s.Resources.GPUShared = true }},
 		{"gpu", []string{"0,"}, func(s *Spec) { s.Resources.GPU = GPURequest{IDs: []string{"0"}} }},
 		{"env", []string{"A=1", "B=x=y", "C=", "D"}, func(s *Spec) {
 			s.Env = map[string]EnvVar{"PATH": {Value: "/bin"}, "A": {Value: "1"}, "B": {Value: "x=y"}, "C": {}, "D": {From: "env"}}
@@ -69,6 +70,9 @@ func TestFlagsMarkWhatIsRefused(t *testing.T) {
 		p := resolved(t)
 		if f.Name == "allow" || f.Name == "domain" || f.Name == "lan" {
 			p.Spec.Network.BlockAll = false // together they are a contradiction
+		}
+		if f.Name == "gpu-shared" {
+			p.Spec.Resources.GPU.Count = 1 // there has to be one
 		}
 		noError(t, p.Override(f.Name, f.sample()), f.Name)
 		equal(t, 0, len(p.Spec.Validate()), f.Name)
@@ -166,7 +170,7 @@ func TestFlagsAreWhole(t *testing.T) {
 		if f.Help == "" || !slices.Contains(keys, f.Key) {
 			t.Errorf("--%s: help %q, key %q", f.Name, f.Help, f.Key)
 		}
-		equal(t, f.Name == "block-all" || f.Name == "lan" || f.Name == "rm", f.Switch(), f.Name)
+		equal(t, f.Name == "block-all" || f.Name == "lan" || f.Name == "gpu-shared" || f.Name == "rm", f.Switch(), f.Name)
 	}
 	slices.Sort(names)
 	equal(t, len(names), len(slices.Compact(names)), "no name twice")

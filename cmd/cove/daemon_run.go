@@ -15,6 +15,7 @@ import (
 	"cove/runtime/api"
 	"cove/runtime/cgroup"
 	"cove/runtime/doctor"
+	"cove/runtime/gpu"
 	"cove/runtime/mount"
 	"cove/runtime/network"
 	"cove/runtime/oci"
@@ -184,6 +185,12 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		return nil, err
 	}
 	giveBack(net.Close)
+	gpuDirs, err := config.CDIDirsFromEnv(os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	gpus := gpu.New(gpu.Options{Dirs: gpuDirs})
+	giveBack(gpus.Close)
 	opt := &sandbox.Options{
 		StateDir: dirs.State, RunDir: dirs.Run, Inst: inst, BootID: boot, Log: log,
 		Rootfs:  roots,
@@ -196,8 +203,9 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Bundler:  bundler{init: initPath, host: host},
 		Volumes:  volume.New(volume.Options{Namespaces: []*mount.Namespace{machine}}),
 		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
-		Probe:    prober(roots, runc, groups, net, host),
 		IODevice: func() (cgroup.Device, error) { return cgroup.DeviceOf(dirs.State) },
+		GPUs:     gpus,
+		Probe:    prober(roots, runc, groups, net, gpus, host),
 		OnStage:  failpoint(),
 	}
 	if p := groups.Processors(); p != nil {
@@ -207,7 +215,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 }
 
 // prober tries what this machine can do, for doctor.
-func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, net *network.Driver, host oci.Host) func(context.Context) []doctor.Check {
+func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, net *network.Driver, gpus *gpu.Driver, host oci.Host) func(context.Context) []doctor.Check {
 	return func(ctx context.Context) []doctor.Check {
 		var checks []doctor.Check
 		add := func(name, detail string, err error) {
@@ -222,6 +230,9 @@ func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, net *network.D
 			checks = append(checks, doctor.Check(c))
 		}
 		for _, c := range net.Probe() {
+			checks = append(checks, doctor.Check(c))
+		}
+		for _, c := range gpus.Probe(ctx) {
 			checks = append(checks, doctor.Check(c))
 		}
 		add("control groups", string(groups.Mode()), nil)
@@ -245,11 +256,23 @@ func (b bundler) Write(dir string, in sandbox.BundleInput) error {
 	spec, err := oci.Bundle(oci.Input{
 		ID: in.ID, Hostname: in.Hostname, Spec: in.Spec, Rootfs: in.Rootfs, UIDBase: in.UIDBase, UserNS: in.UserNS, NetNS: in.NetNS,
 		CgroupsPath: in.CgroupPath, InitPath: b.init, OnlineCPUs: in.OnlineCPUs, Host: b.host,
+		Devices: oci.Devices{
+			Rules: in.Devices.Rules, Mounts: in.Devices.Mounts,
+			CreateContainer: in.Devices.CreateContainer, StartContainer: in.Devices.StartContainer,
+		},
 	})
 	if err != nil {
 		return err
 	}
-	return oci.Write(dir, spec)
+	if err := oci.Write(dir, spec); err != nil || spec.Hooks == nil {
+		return err
+	}
+	// Hooks run as the sandbox's root, and find the root in the bundle.
+	config := filepath.Join(dir, oci.ConfigFile)
+	if err := errors.Join(os.Lchown(config, 0, int(in.UIDBase)), os.Chmod(config, 0o640)); err != nil {
+		return fmt.Errorf("let hooks read the bundle: %w", err)
+	}
+	return nil
 }
 
 // findInit finds cove-init beside the program or in ../libexec/cove, never on PATH.

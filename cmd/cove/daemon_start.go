@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spf13/cobra"
+
+	"cove/config"
 )
 
 // startTimeout is how long a starting daemon may take to answer: it looks at
@@ -185,6 +187,9 @@ func (a *app) daemonEnv() []string {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"COVE_STATE_DIR=" + a.dirs.State,
 		"COVE_RUN_DIR=" + a.dirs.Run,
+	}
+	if dirs := os.Getenv(config.CDIDirsVar); dirs != "" {
+		env = append(env, config.CDIDirsVar+"="+dirs)
 	}
 	if lang := os.Getenv("LANG"); lang != "" {
 		env = append(env, "LANG="+lang)

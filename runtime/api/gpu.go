@@ -1,5 +1,10 @@
 package api
 
+import (
+	"context"
+	"net/http"
+)
+
 // GPU is one device of the host: an element of GET /v1/gpus. Sizes are in
 // bytes; what the host cannot tell is 0, see Missing.
 type GPU struct {
@@ -36,4 +41,11 @@ type GPUUse struct {
 	MemoryTotal int64   `json:"memory_total,omitempty"`
 	// Missing is as in [GPU].
 	Missing []string `json:"missing,omitempty"`
+}
+
+// GPUs lists the machine's GPUs, what they do and who holds them; it may take some
+// seconds. Stable.
+func (c *Client) GPUs(ctx context.Context) ([]GPU, error) {
+	var list []GPU
+	return list, c.do(ctx, http.MethodGet, "/gpus", nil, nil, &list)
 }

@@ -17,7 +17,7 @@ import (
 
 // Leak is one thing of an instance's that no sandbox accounts for.
 type Leak struct {
-	Kind string // mount, cgroup, container, process, network, loop, directory, lease, name
+	Kind string // mount, cgroup, container, process, network, loop, directory, lease, gpu, name
 	What string
 }
 
@@ -33,6 +33,8 @@ type Facts struct {
 	Leases              map[uint32]string
 	// Network is what the network's driver has of no sandbox.
 	Network []string
+	// GPUs are devices that are held for no sandbox that runs.
+	GPUs []string
 	// Names are the links of the name directory.
 	Names map[string]string
 }
@@ -61,6 +63,9 @@ func Audit(f Facts) ([]Leak, error) {
 	}
 	for _, what := range f.Network {
 		add("network", "%s", what)
+	}
+	for _, what := range f.GPUs {
+		add("gpu", "%s", what)
 	}
 	for name, id := range f.Names {
 		if !f.Sandboxes[id] {

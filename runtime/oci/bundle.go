@@ -54,6 +54,7 @@ func Bundle(in Input) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	resources.Devices = append(resources.Devices, in.Devices.Rules...)
 	caps := capabilities()
 	if writesAsRoot(in.Spec) {
 		caps = slices.DeleteFunc(caps, func(c string) bool { return c == "CAP_SETFCAP" })
@@ -82,7 +83,7 @@ func Bundle(in Input) (*specs.Spec, error) {
 			Rlimits:         rlimits(in.Host.NoFile),
 			OOMScoreAdj:     new(max(0, in.Host.OOMScoreAdj)),
 		},
-		Mounts:      mounts(in),
+		Mounts:      append(mounts(in), in.Devices.Mounts...),
 		Annotations: map[string]string{AnnotationID: in.ID},
 		Linux: &specs.Linux{
 			UIDMappings: ids,
@@ -105,6 +106,9 @@ func Bundle(in Input) (*specs.Spec, error) {
 			MaskedPaths:   maskedPaths(in.Host),
 			ReadonlyPaths: readonlyPaths(),
 		},
+	}
+	if d := in.Devices; len(d.CreateContainer)+len(d.StartContainer) > 0 {
+		spec.Hooks = &specs.Hooks{CreateContainer: d.CreateContainer, StartContainer: d.StartContainer}
 	}
 	if in.Host.KeepRlimits {
 		spec.Process.Rlimits = nil

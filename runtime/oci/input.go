@@ -8,6 +8,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"cove/config"
 )
 
@@ -55,7 +57,16 @@ type Input struct {
 	// counts those there (sysconf(3)), whatever set a process is in. Empty
 	// leaves the machine's.
 	OnlineCPUs string
+	Devices    Devices
 	Host       Host
+}
+
+// Devices are what gives a sandbox devices of the host's: rules of the control
+// group, bind mounts (those of device nodes too) and hooks.
+type Devices struct {
+	Rules                           []specs.LinuxDeviceCgroup
+	Mounts                          []specs.Mount
+	CreateContainer, StartContainer []specs.Hook
 }
 
 // Host is what a bundle has to know of the machine. [DetectHost] fills it in;

@@ -56,6 +56,7 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 		f.Running[id] = i.Pid != 0 || i.Op != "" || i.State == lifecycle.Unknown
 	}
 	m.mu.Unlock()
+	f.GPUs = m.gpuLeaks(f.Running)
 	if f.Network, err = m.opt.Network.Strays(func(id string) bool { return f.Running[id] }); err != nil {
 		return nil, fmt.Errorf("look at the network: %w", err)
 	}

@@ -62,6 +62,7 @@ func (b *box) info() Info {
 	if b.run != nil {
 		i.Pid, i.UIDBase, i.Cgroup = b.run.Pid, b.run.UIDBase, b.run.Cgroup
 		i.Warnings = slices.Clone(b.run.Warnings)
+		i.GPUs = claimNames(b.run.GPUs)
 	}
 	return i
 }

@@ -232,7 +232,7 @@ func (m *Manager) create(o *operation, secrets map[string]string, set *volume.Se
 		return err
 	}
 	if err := m.launch(o, secrets, set); err != nil {
-		return asInvalid(err)
+		return asAbsent(asInvalid(err))
 	}
 	if err := m.setup(o, secrets); err != nil {
 		return err
@@ -289,6 +289,9 @@ func (m *Manager) started(o *operation) error {
 		r.Desired, r.Rest = lifecycle.Started, lifecycle.Stopped
 		r.Reason, b.reason = lifecycle.Reason{}, lifecycle.Reason{}
 		r.Started = m.now().UTC()
+		if len(b.run.GPUs) > 0 {
+			r.GPUs = lastGPUs(b.run.GPUs)
+		}
 	})
 	if err != nil {
 		m.stopNow(b)

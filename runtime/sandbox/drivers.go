@@ -8,6 +8,7 @@ import (
 	"cove/config"
 	"cove/runtime/cgroup"
 	"cove/runtime/disk"
+	"cove/runtime/gpu"
 	"cove/runtime/network"
 	"cove/runtime/volume"
 )
@@ -183,6 +184,22 @@ type Leases interface {
 	Mine() (map[uint32]string, error)
 }
 
+// GPUs finds the machine's GPUs and prepares them for sandboxes.
+type GPUs interface {
+	// Devices looks which there are now.
+	Devices(ctx context.Context) gpu.Inventory
+	// Prepare makes the device nodes of devices in dir, for the user namespace
+	// that begins at host uid base; *gpu.StaleError where something of them is
+	// not there. Detach takes them out of the daemon's tree of mounts, once the
+	// sandbox has them or has ended; nothing there is no error.
+	Prepare(dir string, base uint32, devices []gpu.Device) (gpu.Edits, error)
+	Detach(dir string) error
+	// Use tells what held devices do, as far as it is known, without waiting; Await
+	// waits until it can be known.
+	Use(claims []gpu.Claim) []gpu.Use
+	Await(ctx context.Context)
+}
+
 // BundleInput is what the OCI bundle of one start is made from.
 type BundleInput struct {
 	ID, Hostname string
@@ -193,6 +210,7 @@ type BundleInput struct {
 	NetNS        string
 	CgroupPath   string
 	OnlineCPUs   string // file that lists its processors; "" without
+	Devices      gpu.Edits
 }
 
 // Bundler writes config.json into dir.

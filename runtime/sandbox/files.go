@@ -75,7 +75,7 @@ func (m *Manager) copying(o *operation, ready, end chan struct{}) error {
 // quiet is what of a sandbox is needed to look at its files.
 func quiet(r record) record {
 	r.Spec.Network = config.Network{BlockAll: true}
-	r.Spec.Resources.GPU = config.GPURequest{}
+	r.Spec.Resources.GPU, r.Spec.Resources.GPUShared = config.GPURequest{}, false
 	r.Spec.Env = nil
 	return r
 }

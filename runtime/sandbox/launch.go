@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"cove/runtime/gpu"
 	"cove/runtime/guest"
 	"cove/runtime/network"
 	"cove/runtime/runner"
@@ -48,6 +50,16 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 		}
 	}()
 	run := running{Boot: m.opt.BootID, Phase: phaseLaunching, Cgroup: m.opt.Cgroups.OCIPath(b.id), Warnings: m.opt.Cgroups.Warnings(rec.Spec.Resources)}
+	devices, claims, err := m.takeGPUs(o.ctx, rec)
+	if err != nil {
+		return err
+	}
+	run.GPUs = claims
+	undo.push(func() {
+		if run.UIDBase == 0 { // else it is the release's, which knows whether it is free
+			m.gpus.give(b.id)
+		}
+	})
 	ns, err := m.opt.Network.Take(o.ctx, b.id)
 	if err != nil {
 		return err
@@ -64,7 +76,11 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 	}
 
 	m.place(rec)
-	listener, err := m.prepare(o, rec, run, ns, set)
+	edits, err := m.prepareGPUs(b.id, run.UIDBase, devices)
+	if err != nil {
+		return err
+	}
+	listener, err := m.prepare(o, rec, run, ns, set, edits)
 	if err != nil {
 		return err
 	}
@@ -106,11 +122,14 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 	if err := o.point("running"); err != nil {
 		return err
 	}
-	if err := m.configure(o.ctx, rec, secrets); err != nil {
+	if err := m.configure(o.ctx, rec, secrets, edits.Env); err != nil {
 		return err
 	}
 	if err := m.opt.Rootfs.Detach(m.target(b.id)); err != nil {
 		return fmt.Errorf("let go of the root: %w", err)
+	}
+	if err := m.detachGPUs(b.id); err != nil {
+		return fmt.Errorf("let go of the device nodes: %w", err)
 	}
 	run.Phase, run.Started = phaseStarted, m.now().UTC()
 	if err := writeRunning(m.runDir(b.id), run); err != nil {
@@ -127,7 +146,7 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 
 // prepare mounts the root, connects the network, writes the bundle and opens the
 // guest's socket, side by side. The caller closes the listener.
-func (m *Manager) prepare(o *operation, rec record, run running, ns network.Namespaces, set *volume.Set) (listener *os.File, err error) {
+func (m *Manager) prepare(o *operation, rec record, run running, ns network.Namespaces, set *volume.Set, devices gpu.Edits) (listener *os.File, err error) {
 	id := rec.ID
 	if err := makeRunDir(m.bundleDir(id)); err != nil {
 		return nil, err
@@ -152,7 +171,7 @@ func (m *Manager) prepare(o *operation, rec record, run running, ns network.Name
 			return err
 		}
 		err = m.opt.Bundler.Write(m.bundleDir(id), BundleInput{
-			ID: id, Hostname: rec.Name, Spec: rec.Spec, Rootfs: m.target(id), UIDBase: run.UIDBase, CgroupPath: run.Cgroup,
+			ID: id, Hostname: rec.Name, Spec: rec.Spec, Rootfs: m.target(id), UIDBase: run.UIDBase, CgroupPath: run.Cgroup, Devices: devices,
 			OnlineCPUs: m.onlineCPUs(id),
 			// This process is there for as long as the runtime needs the paths.
 			UserNS: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.User.Fd()),
@@ -230,11 +249,17 @@ func listenGuest(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// configure tells PID 1 who it is; its answer says that the sandbox works.
-func (m *Manager) configure(ctx context.Context, rec record, secrets map[string]string) error {
+// configure tells PID 1 who it is; its answer says that the sandbox works. Of the
+// variables, those of devices come first: the profile's are over them.
+func (m *Manager) configure(ctx context.Context, rec record, secrets map[string]string, devices []string) error {
 	ctx, cancel := context.WithTimeout(ctx, guestTimeout)
 	defer cancel()
-	env := map[string]string{"COVE_SANDBOX": rec.Name}
+	env := map[string]string{}
+	for _, kv := range devices {
+		k, v, _ := strings.Cut(kv, "=")
+		env[k] = v
+	}
+	env["COVE_SANDBOX"] = rec.Name
 	for k, v := range rec.Spec.Env {
 		if v.From == "" {
 			env[k] = v.Value
@@ -290,6 +315,7 @@ func (m *Manager) release(b *box, base uint32) {
 	var g errgroup.Group
 	g.Go(func() error { warn("container", m.opt.Runner.Forget(b.id)); return nil })
 	g.Go(func() error { warn("root", m.opt.Rootfs.Unmount(m.stateDir(b.id), m.target(b.id))); return nil })
+	g.Go(func() error { warn("device nodes", m.detachGPUs(b.id)); return nil })
 	g.Go(func() error { warn("network", m.opt.Network.Disconnect(b.id)); return nil })
 	_ = g.Wait()
 	warn("cgroup", m.opt.Cgroups.Remove(ctx, b.id))
@@ -302,6 +328,9 @@ func (m *Manager) release(b *box, base uint32) {
 	warn("bundle", os.RemoveAll(m.bundleDir(b.id)))
 	// What waits in the kernel cannot be killed and still has these ids, which
 	// no other sandbox may get then: the audit tells of the lease.
+	if alive == nil {
+		m.gpus.give(b.id)
+	}
 	if base != 0 && alive == nil {
 		warn("lease", m.opt.Leases.Release(base))
 	}

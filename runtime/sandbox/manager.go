@@ -43,6 +43,8 @@ type Options struct {
 	Network Network
 	Bundler Bundler
 	Volumes Volumes
+	// GPUs may be nil: the machine has none then.
+	GPUs GPUs
 	// Processors is nil where sandboxes run on all of them.
 	Processors Processors
 	// IODevice finds the block device on which the state directory is; it is
@@ -96,6 +98,8 @@ type Manager struct {
 	changes  *changes
 
 	automation *automation
+
+	gpus gpuClaims
 }
 
 // Open finds out what became of every sandbox in the state directory and

@@ -198,6 +198,9 @@ func (m *Manager) index(all []*found) {
 			f.b.rec.Name = f.b.id
 		}
 		m.boxes[f.b.id], m.names[f.b.rec.Name] = f.b, f.b.id
+		if f.run != nil && f.run.Boot == m.opt.BootID {
+			m.gpus.adopt(f.b.id, f.run.GPUs) // until it is released
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cove/config"
+	"cove/runtime/gpu"
 	"cove/runtime/lifecycle"
 	"cove/runtime/store"
 	"cove/runtime/volume"
@@ -49,6 +50,8 @@ type record struct {
 	// until then SetupSteps is how many have.
 	SetupDone  bool `json:"setup_done,omitempty"`
 	SetupSteps int  `json:"setup_steps,omitempty"`
+	// GPUs are those that it had when it last started, by UUID or CDI name.
+	GPUs []string `json:"gpus,omitempty"`
 }
 
 // phase is how far a launch has come, for the daemon after a killed one.
@@ -69,6 +72,8 @@ type running struct {
 	Cgroup    string    `json:"cgroup"`
 	Started   time.Time `json:"started,omitzero"`
 	Warnings  []string  `json:"warnings,omitempty"`
+	// GPUs are the devices that it holds.
+	GPUs []gpu.Claim `json:"gpus,omitempty"`
 }
 
 func readRecord(dir, id string) (record, error) {

@@ -286,6 +286,7 @@ func (s *sampler) measure(b *box, st *Stats, now map[string]history) bool {
 		}
 	}
 	st.NetRx, st.NetTx = c.netRx, c.netTx
+	st.GPUs = s.m.gpuUse(b.id)
 	h := s.before[b.id].with(c)
 	now[b.id] = h
 	before := h.base

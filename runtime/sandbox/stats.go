@@ -32,6 +32,8 @@ type Stats struct {
 	// before.
 	NetRx, NetTx         int64
 	NetRxRate, NetTxRate float64
+	// GPUs are the devices that it holds, and what they do, whoever uses them.
+	GPUs []GPUUse
 	// Active is when something was last seen to happen: a program run, a byte
 	// passed (see [Guest.Touch]), output on a terminal, a hundredth of a core in
 	// use. The last two are seen only while samples are taken, and terminals

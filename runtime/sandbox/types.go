@@ -32,6 +32,7 @@ type Info struct {
 	Pid     int
 	UIDBase uint32
 	Cgroup  string
+	GPUs    []string // CDI names of those that it holds
 }
 
 // Caller is who asks: root sees every sandbox, others their own.

@@ -45,6 +45,7 @@ func apiError(err error) *api.Error {
 	var refused *guest.RequestError
 	var dir *sandbox.MountError
 	var limit *sandbox.LimitError
+	var device *sandbox.GPUError
 	switch {
 	case errors.As(err, &e):
 		return e
@@ -62,6 +63,8 @@ func apiError(err error) *api.Error {
 		return &api.Error{Code: api.CodeConflict, Message: dir.Message, Hint: dir.Hint}
 	case errors.As(err, &limit):
 		return &api.Error{Code: api.CodeConflict, Message: limit.Error(), Hint: limit.Hint}
+	case errors.As(err, &device):
+		return &api.Error{Code: api.CodeConflict, Message: device.Message, Hint: device.Hint}
 	case errors.As(err, &setup):
 		return &api.Error{
 			Code: api.CodeSetup, Message: setup.Error(),

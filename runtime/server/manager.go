@@ -36,6 +36,7 @@ type Manager interface {
 	Stats(ctx context.Context, c sandbox.Caller) (sandbox.StatsReport, error)
 	FollowStats(ctx context.Context, c sandbox.Caller) (<-chan sandbox.StatsReport, error)
 	History(c sandbox.Caller, ref string, since time.Duration) (sandbox.History, error)
+	GPUs(ctx context.Context, c sandbox.Caller) []sandbox.GPU
 	Audit(ctx context.Context) ([]doctor.Leak, error)
 	Checks(ctx context.Context) []doctor.Check
 	Warnings() []string

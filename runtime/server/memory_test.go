@@ -344,3 +344,6 @@ func (m *memory) History(c sandbox.Caller, ref string, since time.Duration) (san
 		Samples: []sandbox.Sample{{Time: at, Span: 10 * time.Second, CPU: 1.5, GPU: 0.5, Memory: 1, Disk: 2, Pids: 3}},
 	}, nil
 }
+
+// GPUs are none of these sandboxes' business.
+func (m *memory) GPUs(context.Context, sandbox.Caller) []sandbox.GPU { return nil }

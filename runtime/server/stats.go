@@ -63,7 +63,8 @@ func toStats(s *sandbox.Stats) api.Stats {
 		Memory: u.Memory, MemoryPeak: u.MemoryPeak, MemoryLimit: u.MemoryLimit, Swap: u.Swap,
 		Pids: u.Pids, PidsLimit: u.PidsLimit,
 		NetRx: s.NetRx, NetTx: s.NetTx, NetRxRate: s.NetRxRate, NetTxRate: s.NetTxRate,
-		Due: toDue(s.Due), Active: s.Active, Missing: missing(s.Missing),
+		GPUs: toGPUUses(s.GPUs),
+		Due:  toDue(s.Due), Active: s.Active, Missing: missing(s.Missing),
 	}
 }
 

@@ -14,7 +14,8 @@ func toSandbox(i sandbox.Info) api.Sandbox {
 		ID: i.ID, Name: i.Name, State: i.State, Desired: i.Desired, Op: i.Op, Progress: i.Progress, Owner: i.Owner,
 		Profile: i.Spec.Profile, Image: i.Spec.Image, Labels: i.Spec.Labels,
 		Created: i.Created, Started: moment(i.Started), Stopped: moment(i.Stopped), Warnings: i.Warnings,
-		Due: toDue(i.Due),
+		Due:  toDue(i.Due),
+		GPUs: i.GPUs,
 	}
 	if i.Reason.Kind != "" {
 		r := i.Reason

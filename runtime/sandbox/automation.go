@@ -202,6 +202,8 @@ func (a *automation) look(b *box, now Moment) {
 	}
 	b.mu.Lock()
 	if b.gone || b.op != nil || c.gone {
+		// Its end will be told, unless it only seems so.
+		b.look.CompareAndSwap(int64(never), int64(now.Awake+lookLongest))
 		b.mu.Unlock()
 		return
 	}

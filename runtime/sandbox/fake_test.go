@@ -44,6 +44,15 @@ type machine struct {
 	held chan struct{}
 	// boom fails the named driver call.
 	boom map[string]error
+
+	time clock
+	// used and bytes are what sandboxes have used, by their ids; sessions are
+	// their terminal sessions, and deaf those whose PID 1 does not tell.
+	used     map[string]time.Duration
+	bytes    map[string]int64
+	sessions map[string][]guest.SessionInfo
+	deaf     map[string]bool
+	archived []string
 }
 
 // proc is one sandbox's PID 1.
@@ -59,7 +68,8 @@ type proc struct {
 func newMachine(t *testing.T) *machine {
 	m := &machine{
 		t: t, procs: map[string]*proc{}, groups: map[string]bool{}, mounted: map[string]bool{}, leases: map[uint32]string{}, policies: map[string]network.Policy{},
-		limits: map[string]config.Resources{}, uses: map[string]config.Resources{}, frozen: map[string]bool{}, boom: map[string]error{}, next: 1 << 30,
+		limits: map[string]config.Resources{}, uses: map[string]config.Resources{}, frozen: map[string]bool{}, boom: map[string]error{}, time: newClock(),
+		used: map[string]time.Duration{}, bytes: map[string]int64{}, sessions: map[string][]guest.SessionInfo{}, deaf: map[string]bool{}, next: 1 << 30,
 	}
 	t.Cleanup(func() {
 		for id := range m.procs {
@@ -153,7 +163,11 @@ func (m *machine) Create(_ context.Context, id, bundle string, listener *os.File
 		_ = cmd.Wait()
 		close(p.done)
 	}()
-	go p.serve()
+	go p.serve(func() (guest.Reply, bool) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return guest.Reply{Sessions: m.sessions[id]}, !m.deaf[id]
+	})
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.procs[id], m.groups[id] = p, true
@@ -164,17 +178,17 @@ func (m *machine) Start(context.Context, string) error { return m.fails("start")
 func (m *machine) Forget(string) error                 { return nil }
 
 // serve is PID 1's side of the protocol.
-func (p *proc) serve() {
+func (p *proc) serve(sessions func() (guest.Reply, bool)) {
 	for {
 		conn, err := p.listener.Accept()
 		if err != nil {
 			return
 		}
-		go p.answer(conn)
+		go p.answer(conn, sessions)
 	}
 }
 
-func (p *proc) answer(conn net.Conn) {
+func (p *proc) answer(conn net.Conn, sessions func() (guest.Reply, bool)) {
 	defer conn.Close()
 	p.mu.Lock()
 	if thawed := p.thawed; thawed != nil {
@@ -202,6 +216,12 @@ func (p *proc) answer(conn net.Conn) {
 		p.mu.Lock()
 		p.ready = true
 		p.mu.Unlock()
+	case guest.Sessions:
+		list, ok := sessions()
+		if !ok {
+			return
+		}
+		reply, _ = json.Marshal(list)
 	case guest.Shutdown:
 		_, _ = conn.Write(frame.Append(nil, frame.Reply, reply))
 		_ = p.cmd.Process.Kill()
@@ -366,13 +386,21 @@ type cove struct {
 	// the daemon were killed there.
 	dieAt string
 	died  chan struct{} // closed when that happens
+	timed bool          // its clocks and counters are the test's
+	// steps are what goes on inside while time passes.
+	steps []func(time.Duration)
 }
 
-func newCove(t *testing.T) *cove {
+func newCove(t *testing.T) *cove { return coveOf(t, false) }
+
+// newTimed is one whose clocks stand still unless the test moves them.
+func newTimed(t *testing.T) *cove { return coveOf(t, true) }
+
+func coveOf(t *testing.T, timed bool) *cove {
 	if os.Geteuid() != 0 {
 		t.Skip("user namespaces with many ids, and files of other owners, need root")
 	}
-	c := &cove{machine: newMachine(t), dir: t.TempDir(), boot: "boot-1"}
+	c := &cove{machine: newMachine(t), dir: t.TempDir(), boot: "boot-1", timed: timed}
 	c.open()
 	t.Cleanup(func() { c.abandon() })
 	return c
@@ -386,11 +414,16 @@ func (c *cove) open() {
 			c.t.Fatal(err)
 		}
 	}
-	m, err := Open(context.Background(), Options{
+	opt := Options{
 		StateDir: state, RunDir: run, Inst: "0test0", BootID: c.boot,
 		Rootfs: c, Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
 		OnStage: func(_, stage string) { c.stage(stage) },
-	})
+	}
+	if c.timed {
+		opt.Now, opt.Clock = func() time.Time { return c.time.now().Wall }, c.time.now
+		opt.CPUTimer, opt.NetworkCounter, opt.Archiver = c, c, c
+	}
+	m, err := Open(context.Background(), opt)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -269,6 +269,8 @@ func (m *Manager) settle(f *found) {
 // reasonFound says why a sandbox that should run does not.
 func (m *Manager) reasonFound(f *found) lifecycle.Reason {
 	switch {
+	case f.run == nil && f.op == lifecycle.OpStop:
+		return f.reason() // it was all but done
 	case f.run == nil || f.run.Boot != m.opt.BootID:
 		if f.op == "" || f.run != nil {
 			return lifecycle.Reason{Kind: lifecycle.ReasonReboot}

@@ -20,8 +20,9 @@ type Meters struct {
 	mu   sync.Mutex
 	open map[string]meter
 	// most is how many groups may have open files.
-	most int
-	buf  []byte
+	most  int
+	buf   []byte
+	stack stack
 }
 
 // filesPart is the part of the process's open files that meters may take.
@@ -32,10 +33,10 @@ const maxFile = 16 << 10
 
 // Meters returns the meters of an instance's groups.
 func (t *Tree) Meters() *Meters {
-	m := &Meters{tree: t, open: map[string]meter{}, most: 1, buf: make([]byte, maxFile)}
+	m := &Meters{tree: t, open: map[string]meter{}, most: 1, buf: make([]byte, maxFile), stack: stack{"/sys", map[string]bool{}}}
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
-		m.most = int(min(limit.Cur/filesPart, 1<<20)) / len(v2Figures())
+		m.most = int(min(limit.Cur/filesPart, 1<<20)) / len(v2Figures(nil))
 	}
 	return m
 }
@@ -61,7 +62,7 @@ func (m *Meters) Usage(id string) (Usage, error) {
 		}
 		// The sandbox was stopped, and may have been started again.
 	}
-	k, err := m.tree.meter(id)
+	k, err := m.meter(id)
 	if err != nil {
 		return Usage{}, fmt.Errorf("read the usage of %s: %w", id, err)
 	}
@@ -102,22 +103,20 @@ type openFigure struct {
 
 // meter opens the files of a group. A file that is not there in a group that is
 // makes its quantity missing.
-func (t *Tree) meter(id string) (_ meter, err error) {
+func (ms *Meters) meter(id string) (_ meter, err error) {
 	var m meter
+	t := ms.tree
 	defer func() {
 		if err != nil {
 			m.close()
 		}
 	}()
-	figures := v1Figures()
+	figures := v1Figures(ms.stack.above)
 	if t.layout.Mode == Unified {
-		figures = v2Figures()
+		figures = v2Figures(ms.stack.above)
 	}
 	for _, f := range figures {
-		h, ok := t.layout.Hierarchies[0], f.controller == ""
-		if !ok {
-			h, ok = t.with(f.controller)
-		}
+		h, ok := t.counting(f)
 		if !ok {
 			m.lack(f.quantity)
 			continue
@@ -127,6 +126,8 @@ func (t *Tree) meter(id string) (_ meter, err error) {
 		switch {
 		case err == nil:
 			m.files = append(m.files, openFigure{f, fd})
+		case errors.Is(err, unix.EOPNOTSUPP):
+			m.lack(f.quantity) // pressure that is turned off (psi=0)
 		case !errors.Is(err, fs.ErrNotExist):
 			return m, err
 		case unix.Access(dir, unix.F_OK) != nil:
@@ -139,6 +140,18 @@ func (t *Tree) meter(id string) (_ meter, err error) {
 		return m, fmt.Errorf("no controller counts: %w", ErrUnavailable)
 	}
 	return m, nil
+}
+
+// counting finds the hierarchy in which a figure is.
+func (t *Tree) counting(f figure) (Hierarchy, bool) {
+	if f.controller != v2 {
+		return t.with(f.controller)
+	}
+	i := slices.IndexFunc(t.layout.Hierarchies, func(h Hierarchy) bool { return h.V2 })
+	if i < 0 {
+		return Hierarchy{}, false
+	}
+	return t.layout.Hierarchies[i], true
 }
 
 // lack adds to what is missing. The slices that were given out stay as they are.

@@ -18,7 +18,19 @@ const (
 	MemoryPeak Quantity = "memory_peak"
 	Swap       Quantity = "swap"
 	Pids       Quantity = "pids"
+	IO         Quantity = "io"
+	Throttled  Quantity = "cpu_throttled"
+	OOMs       Quantity = "oom_kills"
+	// The pressures.
+	CPUPressure    Quantity = "cpu_pressure"
+	MemoryPressure Quantity = "memory_pressure"
+	IOPressure     Quantity = "io_pressure"
 )
+
+// Quantities are all of them.
+func Quantities() []Quantity {
+	return []Quantity{CPU, Throttled, Memory, MemoryPeak, Swap, OOMs, Pids, IO, CPUPressure, MemoryPressure, IOPressure}
+}
 
 // Usage is what a sandbox's group and all below it use. Sizes are in bytes; a
 // limit of 0 is none.
@@ -26,12 +38,24 @@ type Usage struct {
 	// CPU is the processor time since the group was made, CPULimit in cores.
 	CPU      time.Duration
 	CPULimit float64
+	// Throttled is for how long the limit has kept it from running.
+	Throttled time.Duration
 	// Memory is what counts against the limit less inactive_file, the pages
 	// that the kernel gives back first. MemoryPeak is the most that ever
 	// counted, those pages included.
 	Memory, MemoryPeak, MemoryLimit int64
 	Swap                            int64
 	Pids, PidsLimit                 int64
+	// OOMKills is how many processes the kernel has killed for memory.
+	OOMKills int64
+	// IORead and IOWrite are bytes that went between the group and the disks
+	// below all others: what is read through a loop device, or one that is made
+	// of others, counts once.
+	IORead, IOWrite int64
+	// The pressures are the part, 0 to 1, of the last ten seconds in which some
+	// process of the group waited for that resource ("some avg10",
+	// Documentation/accounting/psi.rst).
+	CPUPressure, MemoryPressure, IOPressure float64
 	// Missing are the quantities that this host does not tell. It is not to
 	// be changed.
 	Missing []Quantity
@@ -40,15 +64,30 @@ type Usage struct {
 // figure is one file of a group and what is read from it. Figures are read in
 // their order: later ones complete what earlier ones found.
 type figure struct {
+	// controller is one, or v2: the hierarchy of version 2, which counts some
+	// things without one.
 	controller, file string
 	quantity         Quantity
 	read             func(u *Usage, data []byte) error
 }
 
+// v2 in the place of a controller is the hierarchy of version 2.
+const v2 = "v2"
+
+// pressures are told by version 2, beside version 1 too: there the OCI runtime
+// puts sandboxes into groups of both.
+func pressures() []figure {
+	return []figure{
+		{v2, "cpu.pressure", CPUPressure, pressure(func(u *Usage) *float64 { return &u.CPUPressure })},
+		{v2, "memory.pressure", MemoryPressure, pressure(func(u *Usage) *float64 { return &u.MemoryPressure })},
+		{v2, "io.pressure", IOPressure, pressure(func(u *Usage) *float64 { return &u.IOPressure })},
+	}
+}
+
 // v1Figures are the files of v1 (Documentation/admin-guide/cgroup-v1). The
 // limit of memory is the tightest of the group's own and of those above it.
-func v1Figures() []figure {
-	return []figure{
+func v1Figures(stacked func(device []byte) bool) []figure {
+	return append([]figure{
 		{"cpuacct", "cpuacct.usage", CPU, func(u *Usage, data []byte) error {
 			n, err := number(data)
 			u.CPU = time.Duration(n)
@@ -67,6 +106,20 @@ func v1Figures() []figure {
 			u.CPULimit = quotient(u.CPULimit, float64(n))
 			return err
 		}},
+		{"cpu", "cpu.stat", Throttled, func(u *Usage, data []byte) error {
+			stat, err := pick(data, "throttled_time")
+			u.Throttled = time.Duration(stat[0])
+			return err
+		}},
+		{"memory", "memory.oom_control", OOMs, func(u *Usage, data []byte) error {
+			stat, err := pick(data, "oom_kill")
+			u.OOMKills = stat[0]
+			return err
+		}},
+		{"io", "blkio.throttle.io_service_bytes", IO, func(u *Usage, data []byte) (err error) {
+			u.IORead, u.IOWrite, err = bytesV1(data, stacked)
+			return err
+		}},
 		{"memory", "memory.usage_in_bytes", Memory, into(func(u *Usage) *int64 { return &u.Memory })},
 		{"memory", "memory.max_usage_in_bytes", MemoryPeak, into(func(u *Usage) *int64 { return &u.MemoryPeak })},
 		{"memory", "memory.stat", Swap, func(u *Usage, data []byte) error {
@@ -80,16 +133,21 @@ func v1Figures() []figure {
 		}},
 		{"pids", "pids.current", Pids, into(func(u *Usage) *int64 { return &u.Pids })},
 		{"pids", "pids.max", "", into(func(u *Usage) *int64 { return &u.PidsLimit })},
-	}
+	}, pressures()...)
 }
 
 // v2Figures are the files of v2 (cgroup-v2.rst). memory.peak exists since Linux
 // 5.19; cpu.stat is there without the controller too.
-func v2Figures() []figure {
-	return []figure{
-		{"", "cpu.stat", CPU, func(u *Usage, data []byte) error {
+func v2Figures(stacked func(device []byte) bool) []figure {
+	return append([]figure{
+		{v2, "cpu.stat", CPU, func(u *Usage, data []byte) error {
 			stat, err := pick(data, "usage_usec")
-			u.CPU = time.Duration(min(stat[0], math.MaxInt64/1000)) * time.Microsecond
+			u.CPU = micros(stat[0])
+			return err
+		}},
+		{"cpu", "cpu.stat", Throttled, func(u *Usage, data []byte) error {
+			stat, err := pick(data, "throttled_usec")
+			u.Throttled = micros(stat[0])
 			return err
 		}},
 		{"cpu", "cpu.max", "", func(u *Usage, data []byte) error {
@@ -114,9 +172,22 @@ func v2Figures() []figure {
 		}},
 		{"memory", "memory.max", "", into(func(u *Usage) *int64 { return &u.MemoryLimit })},
 		{"memory", "memory.swap.current", Swap, into(func(u *Usage) *int64 { return &u.Swap })},
+		{"memory", "memory.events", OOMs, func(u *Usage, data []byte) error {
+			stat, err := pick(data, "oom_kill")
+			u.OOMKills = stat[0]
+			return err
+		}},
 		{"pids", "pids.current", Pids, into(func(u *Usage) *int64 { return &u.Pids })},
 		{"pids", "pids.max", "", into(func(u *Usage) *int64 { return &u.PidsLimit })},
-	}
+		{"io", "io.stat", IO, func(u *Usage, data []byte) (err error) {
+			u.IORead, u.IOWrite, err = bytesV2(data, stacked)
+			return err
+		}},
+	}, pressures()...)
+}
+
+func micros(n int64) time.Duration {
+	return time.Duration(min(n, math.MaxInt64/1000)) * time.Microsecond
 }
 
 // unlimited is more than any limit: v1 writes no limit as the most pages that

@@ -235,7 +235,8 @@ func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, net *network.D
 		for _, c := range gpus.Probe(ctx) {
 			checks = append(checks, doctor.Check(c))
 		}
-		add("control groups", string(groups.Mode()), nil)
+		where, err := groups.Describe()
+		add("control groups", where, err)
 		profile := host.AppArmorProfile
 		if profile == "" {
 			profile = "no profile; seccomp and user namespaces confine alone"

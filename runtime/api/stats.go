@@ -54,6 +54,9 @@ type Stats struct {
 	// CPUThrottled is for how many seconds since its start its limit kept it
 	// from running.
 	CPUThrottled float64 `json:"cpu_throttled"`
+	// OOMKills is how many of its processes the kernel has killed for memory
+	// since its start.
+	OOMKills int64 `json:"oom_kills,omitempty"`
 	// GPUs are the devices that it holds.
 	GPUs []GPUUse `json:"gpus,omitempty"`
 	// Due is what its automation does to it next.

@@ -17,18 +17,15 @@ func (t *Tree) CPUTime(id string) (time.Duration, error) {
 	if err := checkID(id); err != nil {
 		return 0, err
 	}
-	figures := v1Figures()
+	figures := v1Figures(nil)
 	if t.layout.Mode == Unified {
-		figures = v2Figures()
+		figures = v2Figures(nil)
 	}
 	for _, f := range figures {
 		if f.quantity != CPU {
 			continue
 		}
-		h, ok := t.layout.Hierarchies[0], f.controller == ""
-		if !ok {
-			h, ok = t.with(f.controller)
-		}
+		h, ok := t.counting(f)
 		if !ok {
 			continue
 		}

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"cove/config"
 )
 
 // Warnings says, a sentence each, which of the limits asked for this host does
-// not enforce, and what its control groups cannot do at all. On a v2 host it is
-// right once [Tree.Delegate] was called.
+// not enforce. What else it lacks [Tree.Describe] tells. On a v2 host it is right
+// once [Tree.Delegate] was called.
 func (t *Tree) Warnings(r config.Resources) []string {
 	var w []string
 	for _, limit := range []struct {
@@ -31,14 +32,59 @@ func (t *Tree) Warnings(r config.Resources) []string {
 	if r.Memory > 0 && t.Has("memory") && !t.limitsSwap() && t.hasSwap() {
 		w = append(w, "resources.swap is not enforced: this kernel does not count swap for groups")
 	}
-	switch t.layout.Mode {
-	case Unified:
-	case Hybrid:
-		w = append(w, "cgroup v1 (hybrid): the limits hold, but there is no pressure information and no soft memory limit")
-	case Legacy:
-		w = append(w, "cgroup v1: the limits hold, but there is no pressure information and no soft memory limit")
+	if r.CPU > 0 && !r.AllCPUs && !t.Has("cpuset") {
+		w = append(w, "programs count this machine's processors: this host gives cove no cpuset controller")
+	}
+	if r.IOWrite > 0 && t.layout.Mode != Unified && t.Has("io") {
+		w = append(w, "resources.io_write holds for direct writes only: cgroup v1")
 	}
 	return w
+}
+
+// Describe says, for people, where the instance's groups are, which controllers
+// they have, and what this host cannot do. The error names controllers whose lack
+// leaves sandboxes without limits. On a v2 host it is right once [Tree.Delegate]
+// was called.
+func (t *Tree) Describe() (string, error) {
+	where := "below " + t.top()
+	if t.layout.Mode == Unified {
+		where = "at " + filepath.Join(t.layout.Hierarchies[0].Path, t.top())
+	}
+	if t.layout.Delegated {
+		where += ", delegated by systemd"
+	}
+	var has, limits, others []string
+	for _, c := range wanted() {
+		switch {
+		case t.Has(c):
+			has = append(has, c)
+		case c == "cpu" || c == "memory" || c == "pids":
+			limits = append(limits, c)
+		default:
+			others = append(others, c)
+		}
+	}
+	text := fmt.Sprintf("%s %s: %s", t.layout.Mode, where, strings.Join(has, " "))
+	var lack []string
+	if len(others) > 0 {
+		lack = append(lack, "controllers "+strings.Join(others, ", "))
+	}
+	if t.Has("memory") && !t.limitsSwap() {
+		lack = append(lack, "limits of swap")
+	}
+	if t.layout.Mode != Unified {
+		lack = append(lack, "limits of writes that are cached", "bytes of disks that have no limit")
+	}
+	if t.layout.Mode == Legacy {
+		lack = append(lack, "pressure")
+	}
+	if len(lack) > 0 {
+		text += "; this host lacks " + strings.Join(lack, ", ")
+	}
+	if len(limits) > 0 {
+		return text, fmt.Errorf("%s; no limits of %s: %w", text, strings.Join(limits, ", "), ErrUnavailable)
+	}
+	return text, nil
 }
 
 // limitsSwap tells whether the kernel limits swap for groups.

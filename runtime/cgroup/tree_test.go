@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -95,9 +96,9 @@ func TestWarnings(t *testing.T) {
 	all := config.Resources{CPU: 2, Memory: 1 << 30, Pids: 100, IORead: 1, IOWrite: 1}
 	v1 := map[string][]string{"cpu": {"cpu"}, "memory": {"memory"}, "pids": {"pids"}, "blkio": {"blkio"}}
 	const (
-		banner       = "cgroup v1: the limits hold, but there is no pressure information and no soft memory limit"
-		hybridBanner = "cgroup v1 (hybrid): the limits hold, but there is no pressure information and no soft memory limit"
-		swapWarning  = "resources.swap is not enforced: this kernel does not count swap for groups"
+		uncounted   = "programs count this machine's processors: this host gives cove no cpuset controller"
+		direct      = "resources.io_write holds for direct writes only: cgroup v1"
+		swapWarning = "resources.swap is not enforced: this kernel does not count swap for groups"
 	)
 	tests := map[string]struct {
 		mode        Mode
@@ -124,25 +125,25 @@ func TestWarnings(t *testing.T) {
 			files: map[string]string{"proc/swaps": noSwap}, lacking: []string{"cpu", "pids"}, r: all,
 			want: []string{
 				"resources.cpu is not enforced: this host gives cove no cpu controller",
-				"resources.pids is not enforced: this host gives cove no pids controller",
+				"resources.pids is not enforced: this host gives cove no pids controller", uncounted,
 			},
 		},
 		"what is not asked for is not missed": {mode: Unified, hierarchies: map[string][]string{"": nil}},
 		"v1": {
-			mode: Legacy, hierarchies: v1, r: all, want: []string{banner},
+			mode: Legacy, hierarchies: v1, r: all, want: []string{uncounted, direct},
 			files: map[string]string{"proc/swaps": someSwap, "cg/memory/memory.memsw.limit_in_bytes": "1"},
 		},
 		"v1 without memory": {
 			mode: Legacy, hierarchies: map[string][]string{"cpu": {"cpu"}, "pids": {"pids"}, "blkio": {"blkio"}}, r: all,
-			want: []string{"resources.memory is not enforced: this host gives cove no memory controller", banner},
+			want: []string{"resources.memory is not enforced: this host gives cove no memory controller", uncounted, direct},
 		},
 		"hybrid, swap not counted": {
 			mode: Hybrid, hierarchies: v1, r: config.Resources{Memory: 1}, files: map[string]string{"proc/swaps": someSwap},
-			want: []string{swapWarning, hybridBanner},
+			want: []string{swapWarning},
 		},
 		"hybrid, a controller of v2 is no use": {
 			mode: Hybrid, hierarchies: map[string][]string{"cpu": {"cpu"}, "unified": {"pids"}}, r: config.Resources{Pids: 1},
-			want: []string{"resources.pids is not enforced: this host gives cove no pids controller", hybridBanner},
+			want: []string{"resources.pids is not enforced: this host gives cove no pids controller"},
 		},
 	}
 	for name, tt := range tests {
@@ -151,6 +152,42 @@ func TestWarnings(t *testing.T) {
 			tree.lacking = tt.lacking
 			if d := cmp.Diff(tt.want, tree.Warnings(tt.r)); d != "" {
 				t.Error(d)
+			}
+		})
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	v2 := map[string][]string{"": {"cpu", "cpuset", "io", "memory", "pids"}}
+	v1 := map[string][]string{"cpu": {"cpu"}, "memory": {"memory"}, "pids": {"pids"}, "cpuset": {"cpuset"}}
+	swap := map[string]string{"cg/cove-0c0ffe/memory.swap.max": "0", "cg/memory/memory.memsw.limit_in_bytes": "1"}
+	for name, tt := range map[string]struct {
+		mode        Mode
+		hierarchies map[string][]string
+		delegated   bool
+		lacking     []string
+		want        string
+		err         error
+	}{
+		"v2":                  {Unified, v2, false, nil, "v2 at ROOT/cove-0c0ffe: cpu cpuset io memory pids", nil},
+		"delegated, in part":  {Unified, v2, true, []string{"io"}, "v2 at ROOT/cove-0c0ffe, delegated by systemd: cpu cpuset memory pids; this host lacks controllers io", nil},
+		"without what limits": {Unified, v2, false, []string{"cpu", "pids"}, "v2 at ROOT/cove-0c0ffe: cpuset io memory", ErrUnavailable},
+		"hybrid": {
+			Hybrid, v1, false, nil,
+			"hybrid below /cove-0c0ffe: cpu cpuset memory pids; this host lacks controllers io, limits of writes that are cached, bytes of disks that have no limit", nil,
+		},
+		"v1": {
+			Legacy, v1, false, nil,
+			"v1 below /cove-0c0ffe: cpu cpuset memory pids; this host lacks controllers io, limits of writes that are cached, bytes of disks that have no limit, pressure", nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := fixture(t, tt.mode, tt.hierarchies, swap)
+			tree.lacking, tree.layout.Delegated = tt.lacking, tt.delegated
+			got, err := tree.Describe()
+			got = strings.ReplaceAll(got, tree.layout.Hierarchies[0].Path, "ROOT")
+			if got != tt.want || !errors.Is(err, tt.err) {
+				t.Errorf("%s\n%v", got, err)
 			}
 		})
 	}

@@ -30,7 +30,9 @@ type box struct {
 	doing  string // what op is at, where it takes its time
 	gone   bool   // deleted: lookups no longer find it
 	ooms   uint64
-	frozen bool // what runs of it is in the freezer
+	killed int64 // how many of its processes the kernel has killed for memory
+	told   int64 // how many of those were published
+	frozen bool  // what runs of it is in the freezer
 
 	hook KeptLog // of the command before the last stop
 
@@ -63,6 +65,9 @@ func (b *box) info() Info {
 		i.Pid, i.UIDBase, i.Cgroup = b.run.Pid, b.run.UIDBase, b.run.Cgroup
 		i.Warnings = slices.Clone(b.run.Warnings)
 		i.GPUs = claimNames(b.run.GPUs)
+		if b.killed > 0 {
+			i.Warnings = append(i.Warnings, killedForMemory(b.killed, b.rec.Spec.Resources.Memory))
+		}
 	}
 	return i
 }

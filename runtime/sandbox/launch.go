@@ -137,7 +137,7 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 	}
 	o.stage("configured")
 	b.mu.Lock()
-	b.run, b.ooms, b.frozen = &run, 0, false
+	b.run, b.ooms, b.killed, b.told, b.frozen = &run, 0, 0, 0, false
 	b.idle, b.grace = idleness{since: m.clock().Awake}, 0
 	b.rec.Hostname = rec.Name // written with the start
 	b.mu.Unlock()

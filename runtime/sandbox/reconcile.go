@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -215,7 +216,8 @@ func (m *Manager) settle(f *found) {
 		m.adopt(b)
 		if n, err := m.opt.Cgroups.OOMKills(b.id); err == nil {
 			b.mu.Lock()
-			b.ooms = n
+			b.ooms, b.killed = n, int64(min(n, math.MaxInt64))
+			b.told = b.killed
 			b.mu.Unlock()
 		}
 	}

@@ -46,6 +46,7 @@ type counted struct {
 	at           time.Time
 	cpu          time.Duration
 	netRx, netTx int64
+	read, write  int64 // of block devices
 }
 
 // history is what a sandbox had used before: at the last sample, and at one that
@@ -274,12 +275,13 @@ func (s *sampler) measure(b *box, st *Stats, now map[string]history) bool {
 	}
 	if err != nil {
 		s.m.log.Debug("could not read statistics", "sandbox", b.id, "error", err)
-		st.Usage.Missing = []cgroup.Quantity{cgroup.CPU, cgroup.Memory, cgroup.MemoryPeak, cgroup.Swap, cgroup.Pids}
+		st.Usage.Missing = cgroup.Quantities()
 	}
 	for _, q := range st.Usage.Missing {
 		st.Missing = append(st.Missing, string(q))
 	}
-	c := counted{at: s.m.now(), cpu: st.Usage.CPU}
+	s.m.notice(b, st.Usage.OOMKills)
+	c := counted{at: s.m.now(), cpu: st.Usage.CPU, read: st.Usage.IORead, write: st.Usage.IOWrite}
 	if s.m.opt.NetworkCounter != nil {
 		if rx, tx, ok := s.m.opt.NetworkCounter.Bytes(b.id); ok {
 			c.netRx, c.netTx = rx, tx
@@ -297,6 +299,7 @@ func (s *sampler) measure(b *box, st *Stats, now map[string]history) bool {
 	}
 	st.CPU = grown(before.cpu, c.cpu) / float64(d)
 	st.NetRxRate, st.NetTxRate = grown(before.netRx, c.netRx)/d.Seconds(), grown(before.netTx, c.netTx)/d.Seconds()
+	st.IOReadRate, st.IOWriteRate = grown(before.read, c.read)/d.Seconds(), grown(before.write, c.write)/d.Seconds()
 	if st.CPU >= activeCPU {
 		b.active.touch(c.at)
 		st.Active = c.at.UTC()

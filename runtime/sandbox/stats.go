@@ -34,6 +34,9 @@ type Stats struct {
 	NetRxRate, NetTxRate float64
 	// GPUs are the devices that it holds, and what they do, whoever uses them.
 	GPUs []GPUUse
+	// IOReadRate and IOWriteRate are bytes per second to and from block devices,
+	// since the sample before.
+	IOReadRate, IOWriteRate float64
 	// Active is when something was last seen to happen: a program run, a byte
 	// passed (see [Guest.Touch]), output on a terminal, a hundredth of a core in
 	// use. The last two are seen only while samples are taken, and terminals

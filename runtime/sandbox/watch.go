@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cove/config"
 	"cove/runtime/lifecycle"
 	"cove/runtime/runner"
 )
@@ -75,6 +76,35 @@ func (m *Manager) oomKilled(b *box) bool {
 	before := b.ooms
 	b.ooms = n
 	return n > before
+}
+
+// notice makes known how many processes of a sandbox the kernel has killed for
+// memory since its start: the first, and then when they have doubled, for what
+// dies over and over again is no news.
+func (m *Manager) notice(b *box, killed int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.gone || b.run == nil || killed == b.killed {
+		return
+	}
+	news := killed > 0 && killed/2 >= b.told
+	b.killed = killed
+	if news {
+		b.told = killed
+		m.publish(b)
+	}
+}
+
+// killedForMemory says it in a few words.
+func killedForMemory(n int64, limit config.Size) string {
+	what := "1 program was"
+	if n > 1 {
+		what = fmt.Sprintf("%d programs were", n)
+	}
+	if limit == 0 {
+		return what + " killed: the machine has no memory left"
+	}
+	return fmt.Sprintf("%s killed at the memory limit of %v", what, limit)
 }
 
 func signalName(n int) string {

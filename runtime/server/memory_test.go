@@ -310,8 +310,10 @@ func (m *memory) Stats(_ context.Context, c sandbox.Caller) (sandbox.StatsReport
 		if i.State.Running() {
 			r.Sandboxes = append(r.Sandboxes, sandbox.Stats{
 				ID: i.ID, Name: i.Name, Owner: i.Owner, CPU: 1.5, NetRx: 3, NetTx: 4, NetRxRate: 5, NetTxRate: 6, Active: time.Unix(6, 0).UTC(),
+				IOReadRate: 23, IOWriteRate: 24,
 				Usage: cgroup.Usage{
 					CPU: 2500 * time.Millisecond, CPULimit: 2, Memory: 10, MemoryPeak: 11, MemoryLimit: 12, Swap: 13, Pids: 14, PidsLimit: 15,
+					IORead: 21, IOWrite: 22, CPUPressure: 0.25, MemoryPressure: 0.5, IOPressure: 0.75, Throttled: 26 * time.Second, OOMKills: 27,
 				},
 			})
 		}

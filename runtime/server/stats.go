@@ -63,8 +63,11 @@ func toStats(s *sandbox.Stats) api.Stats {
 		Memory: u.Memory, MemoryPeak: u.MemoryPeak, MemoryLimit: u.MemoryLimit, Swap: u.Swap,
 		Pids: u.Pids, PidsLimit: u.PidsLimit,
 		NetRx: s.NetRx, NetTx: s.NetTx, NetRxRate: s.NetRxRate, NetTxRate: s.NetTxRate,
-		GPUs: toGPUUses(s.GPUs),
-		Due:  toDue(s.Due), Active: s.Active, Missing: missing(s.Missing),
+		GPUs:   toGPUUses(s.GPUs),
+		IORead: u.IORead, IOWrite: u.IOWrite, IOReadRate: s.IOReadRate, IOWriteRate: s.IOWriteRate,
+		CPUPressure: u.CPUPressure, MemoryPressure: u.MemoryPressure, IOPressure: u.IOPressure,
+		CPUThrottled: u.Throttled.Seconds(), OOMKills: u.OOMKills,
+		Due: toDue(s.Due), Active: s.Active, Missing: missing(s.Missing),
 	}
 }
 
@@ -76,7 +79,9 @@ func missing(quantities []string) []string {
 		case string(cgroup.CPU):
 			names = append(names, "cpu", "cpu_total")
 		case sandbox.MissingRates:
-			names = append(names, "cpu", "net_rx_rate", "net_tx_rate")
+			names = append(names, "cpu", "net_rx_rate", "net_tx_rate", "io_read_rate", "io_write_rate")
+		case string(cgroup.IO):
+			names = append(names, "io_read", "io_write", "io_read_rate", "io_write_rate")
 		default:
 			names = append(names, q)
 		}

@@ -17,7 +17,8 @@ func TestStats(t *testing.T) {
 	h.m.put(h.infoIn("still", owner, lifecycle.Stopped))
 	want := api.StatsReport{Time: time.Unix(7, 0).UTC(), Sandboxes: []api.Stats{{
 		ID: mine.ID, Name: "mine", CPU: 1.5, CPUTotal: 2.5, CPULimit: 2, Memory: 10, MemoryPeak: 11, MemoryLimit: 12, Swap: 13, Pids: 14, PidsLimit: 15,
-		NetRx: 3, NetTx: 4, NetRxRate: 5, NetTxRate: 6, Active: time.Unix(6, 0).UTC(),
+		NetRx: 3, NetTx: 4, NetRxRate: 5, NetTxRate: 6, IORead: 21, IOWrite: 22, IOReadRate: 23, IOWriteRate: 24,
+		CPUPressure: 0.25, MemoryPressure: 0.5, IOPressure: 0.75, CPUThrottled: 26, OOMKills: 27, Active: time.Unix(6, 0).UTC(),
 	}}}
 	c := h.as(owner)
 	r, err := c.Stats(t.Context())
@@ -61,5 +62,5 @@ func TestStatsRefused(t *testing.T) {
 }
 
 func TestStatsMissing(t *testing.T) {
-	equal(t, []string{"cpu", "cpu_total", "swap", "cpu", "net_rx_rate", "net_tx_rate"}, missing([]string{"cpu", "swap", sandbox.MissingRates}))
+	equal(t, []string{"cpu", "cpu_total", "swap", "cpu", "net_rx_rate", "net_tx_rate", "io_read_rate", "io_write_rate"}, missing([]string{"cpu", "swap", sandbox.MissingRates}))
 }

@@ -61,7 +61,7 @@ func TestMemory(t *testing.T) {
 	logMemory("after 32 MiB")
 	// What was used meanwhile is given back when it is quiet.
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, anon := s.rss(t); anon < maxRSS*3/4 {
+		if _, anon := s.rss(t); anon < maxRSS {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -184,8 +184,19 @@ func (k *conn) next(ctx context.Context) (frame.Type, []byte, error) {
 	return t, p, nil
 }
 
+// propagation bounds how long an ended context may take to be seen as ended.
+const propagation = time.Second
+
 // failed says why reading or writing did not work.
 func (k *conn) failed(ctx context.Context, err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// Only the end of a context sets a deadline, and those that wait for one
+		// learn of it in any order: this one may not have yet.
+		select {
+		case <-ctx.Done():
+		case <-time.After(propagation):
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))

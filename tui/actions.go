@@ -38,45 +38,51 @@ func (c scope) targets() []*api.Sandbox {
 
 // Ids of the actions.
 const (
-	actAttach    = "sandbox.attach"
-	actShell     = "sandbox.shell"
-	actCreate    = "sandbox.create"
-	actNow       = "sandbox.create-now"
-	actStart     = "sandbox.start"
-	actStop      = "sandbox.stop"
-	actRestart   = "sandbox.restart"
-	actPause     = "sandbox.pause"
-	actResume    = "sandbox.resume"
-	actRename    = "sandbox.rename"
-	actLabels    = "sandbox.labels"
-	actCopy      = "sandbox.copy"
-	actDelete    = "sandbox.delete"
-	actFilter    = "list.filter"
-	actSort      = "list.sort"
-	actReverse   = "list.reverse"
-	actMark      = "list.mark"
-	actRange     = "list.range"
-	actMarkAll   = "list.mark-all"
-	actNext      = "list.next-urgent"
-	actDetail    = "detail.toggle"
-	actTabNext   = "detail.next"
-	actTabBack   = "detail.previous"
-	actDetailDn  = "detail.down"
-	actDetailUp  = "detail.up"
-	actError     = "notice.show"
-	actBack      = "app.back"
-	actUp        = "list.up"
-	actDown      = "list.down"
-	actPageUp    = "list.page-up"
-	actPageDn    = "list.page-down"
-	actFirst     = "list.first"
-	actLast      = "list.last"
-	actHistory   = "app.activity"
-	actHelp      = "app.help"
-	actQuit      = "app.quit"
-	actSuspend   = "app.suspend"
-	groupRunning = "start-stop"
-	groupFrozen  = "pause-resume"
+	actAttach     = "sandbox.attach"
+	actShell      = "sandbox.shell"
+	actCreate     = "sandbox.create"
+	actNow        = "sandbox.create-now"
+	actStart      = "sandbox.start"
+	actStop       = "sandbox.stop"
+	actRestart    = "sandbox.restart"
+	actPause      = "sandbox.pause"
+	actResume     = "sandbox.resume"
+	actRename     = "sandbox.rename"
+	actLabels     = "sandbox.labels"
+	actResize     = "sandbox.resize"
+	actTouch      = "sandbox.touch"
+	actAutomation = "sandbox.automation"
+	actCopy       = "sandbox.copy"
+	actDelete     = "sandbox.delete"
+	actFilter     = "list.filter"
+	actSort       = "list.sort"
+	actReverse    = "list.reverse"
+	actMark       = "list.mark"
+	actRange      = "list.range"
+	actMarkAll    = "list.mark-all"
+	actNext       = "list.next-urgent"
+	actDetail     = "detail.toggle"
+	actTabNext    = "detail.next"
+	actTabBack    = "detail.previous"
+	actDetailDn   = "detail.down"
+	actDetailUp   = "detail.up"
+	actShorter    = "detail.shorter"
+	actLonger     = "detail.longer"
+	actError      = "notice.show"
+	actBack       = "app.back"
+	actUp         = "list.up"
+	actDown       = "list.down"
+	actPageUp     = "list.page-up"
+	actPageDn     = "list.page-down"
+	actFirst      = "list.first"
+	actLast       = "list.last"
+	actHistory    = "app.activity"
+	actHost       = "app.host"
+	actHelp       = "app.help"
+	actQuit       = "app.quit"
+	actSuspend    = "app.suspend"
+	groupRunning  = "start-stop"
+	groupFrozen   = "pause-resume"
 )
 
 // actions is the table of all that can be done, in the order in which the
@@ -208,6 +214,29 @@ func recordActions() []action.Action[scope] {
 			CLI:  func(c scope) string { return commandLine("label")(c) + " KEY=VALUE KEY-" },
 		},
 		{
+			ID: actResize, Keys: on("R"), Title: "resize", Targets: action.One,
+			Help: "Change the sandbox's limits: processor, memory, swap, processes, disk. It goes on running.",
+			When: func(c scope) string { return c.alone().legal("resize", lifecycle.OpResize) },
+			Run:  func(c scope) tea.Cmd { return c.app.openResize(c.box) },
+			CLI:  func(c scope) string { return commandLine("resize")(c.alone()) + " --cpu N --memory SIZE" },
+		},
+		{
+			ID: actTouch, Keys: on("T"), Title: "keep alive", Targets: action.One,
+			Help: "Let the sandbox's idle time begin anew: what it would do by itself soon is put off.",
+			When: func(c scope) string { return c.legal("keep alive", lifecycle.OpUpdate) },
+			Run: func(c scope) tea.Cmd {
+				return c.app.command(c, operation{verb: "touch", id: actTouch, do: c.app.opts.Backend.Touch, effect: "What they would do by themselves soon is put off."})
+			},
+			CLI: commandLine("touch"),
+		},
+		{
+			ID: actAutomation, Keys: on("Z"), Title: "automation", Targets: action.One,
+			Help: "Change when the sandbox stops, pauses, is archived and deleted by itself.",
+			When: func(c scope) string { return c.alone().legal("automation", lifecycle.OpUpdate) },
+			Run:  func(c scope) tea.Cmd { return c.app.openAutomation(c.box) },
+			CLI:  func(c scope) string { return commandLine("automation")(c.alone()) + " --auto-stop DURATION" },
+		},
+		{
 			ID: actCopy, Keys: on("y"), Title: "copy", Targets: action.One,
 			Help: "Copy the name, the id or a command line to the clipboard of this terminal.",
 			When: func(c scope) string {
@@ -280,6 +309,12 @@ func detailActions() []action.Action[scope] {
 		}
 		return ""
 	}
+	ranged := func(c scope) string {
+		if why := shown(c); why != "" || c.app.detail.tab == tabHistory {
+			return why
+		}
+		return "only the History tab has a range of time; " + c.app.keyOf(actTabNext) + " goes there"
+	}
 	run := func(do func(*App)) func(scope) tea.Cmd {
 		return func(c scope) tea.Cmd { do(c.app); return nil }
 	}
@@ -297,6 +332,16 @@ func detailActions() []action.Action[scope] {
 		{
 			ID: actTabBack, Keys: on("["), Title: "last tab", Help: "The tab before it.",
 			When: shown, Run: run(func(a *App) { a.turnTab(-1) }),
+		},
+		{
+			ID: actShorter, Keys: on("+", "="), Title: "shorter", Help: "The History tab: a shorter time, down to 15 minutes.",
+			When: ranged, Run: run(func(a *App) { a.zoom(-1) }),
+			CLI: func(c scope) string { return commandLine("stats")(c.alone()) + " --since 15m" },
+		},
+		{
+			ID: actLonger, Keys: on("-"), Title: "longer", Help: "The History tab: a longer time, up to 24 hours.",
+			When: ranged, Run: run(func(a *App) { a.zoom(1) }),
+			CLI: func(c scope) string { return commandLine("stats")(c.alone()) + " --since 24h" },
 		},
 		{
 			ID: actDetailDn, Keys: on("ctrl+e", "shift+down"), Title: "scroll", Help: "The details, downwards.",
@@ -361,6 +406,12 @@ func appActions() []action.Action[scope] {
 			Help: "Show what happened: all that you did, with its command line and how it ended, and every change of a sandbox.",
 			Run:  func(c scope) tea.Cmd { c.app.openHistory(); return nil },
 			CLI:  func(scope) string { return "cove events" },
+		},
+		{
+			ID: actHost, Keys: on("7", "H"), Title: "this machine",
+			Help: "Show the machine: its disk, its GPUs with who holds them, and what it lacks.",
+			Run:  func(c scope) tea.Cmd { c.app.openHost(); return nil },
+			CLI:  func(scope) string { return "cove daemon status" },
 		},
 		{
 			ID: actHelp, Keys: on("?"), Title: "help", Help: "Show what every key does.", Hint: true,

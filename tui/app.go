@@ -66,6 +66,8 @@ type App struct {
 	works   []*work
 	soon    time.Duration // workDelay, but in tests
 	history *history
+	host    hostInfo
+	past    timeline
 	// running is the batches under way by their numbers; slots limits how
 	// many of their operations are.
 	running map[int]*batch
@@ -123,7 +125,7 @@ func getenv(environ []string, name string) string {
 
 // Init implements tea.Model.
 func (a *App) Init() tea.Cmd {
-	return tea.Batch(a.follow, a.listen(time.Time{}), a.followStats, a.listenStats, a.tick, tea.RequestBackgroundColor)
+	return tea.Batch(a.follow, a.listen(time.Time{}), a.followStats, a.listenStats, a.askHost, a.tick, tea.RequestBackgroundColor)
 }
 
 // Update implements tea.Model.
@@ -133,7 +135,8 @@ func (a *App) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	cmd := a.handle(msg)
 	a.stretch()
 	// Only now is it known what is selected and whether it changed.
-	return a, both(cmd, a.wantDetail(changed(before, a.selected())))
+	differs := changed(before, a.selected())
+	return a, both(cmd, both(a.wantDetail(differs), a.wantPast(differs)))
 }
 
 // both is tea.Batch of two commands of which at least one is often nil.
@@ -208,7 +211,12 @@ func (a *App) resize(w, h int) {
 
 // watching tells the feed whether anybody looks at statistics.
 func (a *App) watching() {
-	a.feed.want(a.snap.Link == Live && (a.attach == nil || !a.attach.running))
+	a.feed.want(a.watched())
+}
+
+// watched tells whether the daemon is there and somebody looks.
+func (a *App) watched() bool {
+	return a.snap.Link == Live && (a.attach == nil || !a.attach.running)
 }
 
 // small tells whether the screen is too small to show what a key would do.
@@ -217,6 +225,7 @@ func (a *App) small() bool { return a.w < minWidth || a.h < minHeight }
 // take shows what the mirror knows now.
 func (a *App) take(s Snapshot) {
 	side := a.sideWidth()
+	a.tellHeld(s.Sandboxes)
 	a.snap = s
 	a.byID = make(map[string]*api.Sandbox, len(s.Sandboxes))
 	for i := range s.Sandboxes {

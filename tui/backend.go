@@ -3,6 +3,7 @@ package tui
 import (
 	"context"
 	"io"
+	"time"
 
 	"cove/config"
 	"cove/runtime/api"
@@ -34,8 +35,21 @@ type Backend interface {
 	Resume(ctx context.Context, id string) error
 	Rename(ctx context.Context, id, name string) error
 	SetLabels(ctx context.Context, id string, r api.LabelsRequest) error
+	// Resize changes limits. Touch says that somebody wants the sandbox: what it
+	// does when it is idle counts from now. SetAutomation changes what it does
+	// by itself.
+	Resize(ctx context.Context, id string, r api.ResizeRequest) error
+	Touch(ctx context.Context, id string) error
+	SetAutomation(ctx context.Context, id string, auto config.Automation) error
 	// Get returns all there is to know of a sandbox.
 	Get(ctx context.Context, id string) (api.Detail, error)
+	// History returns what became of a sandbox during the last span of time,
+	// and what it used.
+	History(ctx context.Context, id string, span time.Duration) (api.History, error)
+	// Status is about the daemon and its machine, GPUs the devices that it
+	// hands out.
+	Status(ctx context.Context) (api.DaemonStatus, error)
+	GPUs(ctx context.Context) ([]api.GPU, error)
 	// Attach joins a terminal session and returns the stream of frames after
 	// the daemon has agreed.
 	Attach(ctx context.Context, id string, r api.AttachRequest) (io.ReadWriteCloser, error)

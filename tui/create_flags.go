@@ -19,10 +19,13 @@ const (
 	fieldCPU     = "cpu"
 	fieldMemory  = "memory"
 	fieldPids    = "pids"
+	fieldDisk    = "disk"
+	fieldGPU     = "gpu"
 	fieldNetwork = "network"
 	fieldMounts  = "mount"
 	fieldEnv     = "env"
 	fieldLabels  = "label"
+	fieldStop    = "auto-stop"
 	fieldDelete  = "auto-delete"
 )
 
@@ -41,10 +44,12 @@ const (
 type createFields struct {
 	profile                        *form.Picker
 	name, image, cpu, memory, pids *form.Text
+	disk, gpu, stop                *form.Text
 	network, remove                *form.Choice
 	mounts, env, labels            *form.Lines
 	base                           config.Spec // the profile's own
 	home                           string
+	gpus                           bool // this machine has some
 }
 
 // Most runes that can be typed: more than the values may have, so that one
@@ -55,11 +60,12 @@ const (
 	longMost  = 4096
 )
 
-func newCreateFields(home string) *createFields {
+func newCreateFields(home string, gpus bool) *createFields {
 	f := &createFields{
-		home:    home,
+		home: home, gpus: gpus,
 		profile: form.NewPicker(), name: form.NewText(nameMost, false), image: form.NewText(longMost, true),
 		cpu: form.NewText(shortMost, false), memory: form.NewText(shortMost, false), pids: form.NewText(shortMost, false),
+		disk: form.NewText(shortMost, false), gpu: form.NewText(nameMost, false), stop: form.NewText(shortMost, false),
 		network: form.NewChoice(), remove: form.NewChoice(),
 		mounts: form.NewLines(longMost), env: form.NewLines(longMost), labels: form.NewLines(longMost),
 	}
@@ -71,19 +77,26 @@ func newCreateFields(home string) *createFields {
 }
 
 func (f *createFields) items() []form.Item {
-	return []form.Item{
+	items := []form.Item{
 		{ID: fieldProfile, Label: "Profile", Field: f.profile},
 		{ID: fieldName, Label: "Name", Field: f.name},
 		{ID: fieldImage, Label: "Image", Field: f.image},
 		{ID: fieldCPU, Label: "CPU", Field: f.cpu},
 		{ID: fieldMemory, Label: "Memory", Field: f.memory},
 		{ID: fieldPids, Label: "Processes", Field: f.pids},
+		{ID: fieldDisk, Label: "Disk", Field: f.disk},
+	}
+	if f.gpus {
+		items = append(items, form.Item{ID: fieldGPU, Label: "GPU", Field: f.gpu})
+	}
+	return append(items, []form.Item{
 		{ID: fieldNetwork, Label: "Network", Field: f.network},
 		{ID: fieldMounts, Label: "Mounts", Field: f.mounts},
 		{ID: fieldEnv, Label: "Variables", Field: f.env},
 		{ID: fieldLabels, Label: "Labels", Field: f.labels},
+		{ID: fieldStop, Label: "Stop", Field: f.stop},
 		{ID: fieldDelete, Label: "Delete", Field: f.remove},
-	}
+	}...)
 }
 
 // over puts the profile's own values below what is typed.
@@ -91,6 +104,13 @@ func (f *createFields) over(base config.Spec) {
 	f.base = base
 	f.image.Instead = base.Image
 	f.cpu.Instead, f.memory.Instead, f.pids.Instead = limit(strconv.FormatFloat(base.Resources.CPU, 'f', -1, 64)), limit(base.Resources.Memory.String()), limit(strconv.FormatInt(base.Resources.Pids, 10))
+	f.disk.Instead, f.gpu.Instead, f.stop.Instead = base.Resources.Disk.String(), gpuWord(base.Resources.GPU), base.Automation.AutoStop.String()
+	if base.Resources.Disk == 0 {
+		f.disk.Instead = "no quota"
+	}
+	if base.Automation.AutoStop == 0 {
+		f.stop.Instead = deleteNever
+	}
 	words := []string{netOpen, netLAN, netBlocked}
 	at := networkWord(base.Network)
 	if at == netLists {
@@ -110,6 +130,17 @@ func (f *createFields) over(base config.Spec) {
 	f.mounts.Begin(mounts)
 }
 
+// gpuWord is what a sandbox asks for of the machine's GPUs.
+func gpuWord(r config.GPURequest) string {
+	switch {
+	case len(r.IDs) > 0:
+		return strings.Join(r.IDs, ",")
+	case r.Count > 0:
+		return strconv.Itoa(r.Count)
+	}
+	return "none"
+}
+
 // networkWord is what the form calls a policy.
 func networkWord(n config.Network) string {
 	switch {
@@ -124,10 +155,10 @@ func networkWord(n config.Network) string {
 }
 
 func deleteWord(a config.Automation) string {
-	switch a.AutoDelete {
-	case config.Never:
+	switch d := a.AutoDelete; {
+	case d == config.Never:
 		return deleteNever
-	case 0:
+	case d == 0:
 		return deleteStop
 	}
 	return a.AutoDelete.String() + " after it stops"
@@ -145,7 +176,7 @@ func (f *createFields) flags() []Flag {
 	for _, t := range []struct {
 		name  string
 		field *form.Text
-	}{{fieldImage, f.image}, {fieldCPU, f.cpu}, {fieldMemory, f.memory}, {fieldPids, f.pids}} {
+	}{{fieldImage, f.image}, {fieldCPU, f.cpu}, {fieldMemory, f.memory}, {fieldPids, f.pids}, {fieldDisk, f.disk}, {fieldGPU, f.gpu}} {
 		if v := strings.TrimSpace(t.field.Value()); v != "" {
 			set(t.name, v)
 		}
@@ -168,6 +199,9 @@ func (f *createFields) flags() []Flag {
 	}
 	set(fieldEnv, f.env.Values()...)
 	set(fieldLabels, f.labels.Values()...)
+	if v := strings.TrimSpace(f.stop.Value()); v != "" {
+		set(fieldStop, v)
+	}
 	if f.remove.Changed() {
 		if f.remove.Value() == deleteStop {
 			set("rm", "true")
@@ -222,6 +256,15 @@ func CreateCommand(profile, name string, flags []Flag) string {
 	return action.Quote(words...)
 }
 
+// fieldOf is the field of the form that a problem is about.
+func (f *createFields) fieldOf(p config.Problem) string {
+	id := fieldOf(p)
+	if id == fieldGPU && !f.gpus {
+		return fieldProfile
+	}
+	return id
+}
+
 // fieldOf is the field that a problem of a spec or a flag is about; the
 // profile is where everything else comes from.
 func fieldOf(p config.Problem) string {
@@ -235,6 +278,12 @@ func fieldOf(p config.Problem) string {
 		return fieldMemory
 	case key == "resources.pids":
 		return fieldPids
+	case key == "resources.disk" || key == "resources.disk_reserve":
+		return fieldDisk
+	case key == "resources.gpu" || key == "resources.gpu_shared":
+		return fieldGPU
+	case key == "automation.auto_stop":
+		return fieldStop
 	case key == "network" || strings.HasPrefix(key, "network."):
 		return fieldNetwork
 	case key == "mounts":
@@ -247,7 +296,7 @@ func fieldOf(p config.Problem) string {
 		return fieldDelete
 	}
 	switch flag := strings.TrimPrefix(p.File, "--"); flag {
-	case fieldImage, fieldCPU, fieldMemory, fieldPids, fieldMounts, fieldEnv, fieldLabels, fieldDelete:
+	case fieldImage, fieldCPU, fieldMemory, fieldPids, fieldDisk, fieldGPU, fieldStop, fieldMounts, fieldEnv, fieldLabels, fieldDelete:
 		return flag
 	case "block-all", "lan":
 		return fieldNetwork

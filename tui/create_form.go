@@ -55,7 +55,7 @@ func newCreateKeys() createKeys {
 }
 
 func newCreateForm(a *App) *createForm {
-	f := &createForm{app: a, rev: 1, fields: newCreateFields(getenv(a.opts.Environ, "HOME")), keys: newCreateKeys()}
+	f := &createForm{app: a, rev: 1, fields: newCreateFields(getenv(a.opts.Environ, "HOME"), len(a.host.gpus) > 0), keys: newCreateKeys()}
 	f.fields.profile.Waiting = "reading the profiles" + a.theme.Glyphs.Ellipsis
 	f.form = form.New(f.fields.items()...)
 	f.judge()
@@ -230,7 +230,7 @@ func (f *createForm) refused(err error) {
 		problems = answer.Problems
 	}
 	for _, p := range problems {
-		if id := fieldOf(p); f.refusal[id].Text == "" {
+		if id := f.fields.fieldOf(p); f.refusal[id].Text == "" {
 			f.refusal[id] = problemNote(p)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"cove/config"
 	"cove/tui/form"
+	"cove/tui/text"
 )
 
 // judge says beside every field how it stands: what can be seen at once, then
@@ -36,7 +37,7 @@ func (f *createForm) found(id string) form.Note {
 		}
 		return form.Note{Kind: form.Bad, Text: name + " is not set in your environment" + more + ": type " + name + "=VALUE here"}
 	}
-	i := slices.IndexFunc(f.preview.Problems, func(p config.Problem) bool { return fieldOf(p) == id })
+	i := slices.IndexFunc(f.preview.Problems, func(p config.Problem) bool { return f.fields.fieldOf(p) == id })
 	if i < 0 {
 		return form.Note{}
 	}
@@ -84,6 +85,29 @@ func (f *createForm) note(id string) form.Note {
 			return bad(err)
 		}
 		return form.Note{Text: "0: no limit"}
+	case fieldDisk:
+		if s := strings.TrimSpace(v.disk.Value()); s != "" {
+			_, err := config.ParseSize(s)
+			return bad(err)
+		}
+		words := "a quota, such as 10GiB; 0: none"
+		if d := f.app.host.disk; d != nil {
+			words += "; " + text.Bytes(max(d.Free-d.Reserve, 0)) + " to be had"
+		}
+		return form.Note{Text: words}
+	case fieldGPU:
+		if s := strings.TrimSpace(v.gpu.Value()); s != "" {
+			_, err := config.ParseGPU(s)
+			return bad(err)
+		}
+		free := len(f.app.host.gpus) - f.app.host.gpusHeld()
+		return form.Note{Text: "how many, or which: 0,1; " + strconv.Itoa(free) + " of " + strconv.Itoa(len(f.app.host.gpus)) + " free"}
+	case fieldStop:
+		if s := strings.TrimSpace(v.stop.Value()); s != "" {
+			_, err := config.ParseDuration(s)
+			return bad(err)
+		}
+		return form.Note{Text: "when idle that long, such as 30m; 0: never"}
 	case fieldMounts:
 		if len(v.mounts.Values()) == 0 && len(v.mounts.Base()) > 0 {
 			return form.Note{Kind: form.Bad, Text: "a profile's mounts can be replaced, not left out: choose another profile"}

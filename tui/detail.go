@@ -33,7 +33,14 @@ type detail struct {
 }
 
 // The tabs of the pane.
-func detailTabs() []string { return []string{"Overview", "Spec", "Activity"} }
+const (
+	tabOverview = iota
+	tabSpec
+	tabHistory
+	tabActivity
+)
+
+func detailTabs() []string { return []string{"Overview", "Spec", "History", "Activity"} }
 
 // Widths of the pane beside the list.
 const (
@@ -168,9 +175,11 @@ func (a *App) detailLines(w, h int) []string {
 	lines = append(lines, a.tabLine(th, b.Name, w))
 	p := page{th: th, w: w - 2}
 	switch a.detail.tab {
-	case 1:
+	case tabSpec:
 		a.specPage(&p)
-	case 2:
+	case tabHistory:
+		a.historyPage(&p, b, h)
+	case tabActivity:
 		a.activityPage(&p, b.ID)
 	default:
 		a.overview(&p, b, h)

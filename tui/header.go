@@ -50,12 +50,18 @@ func (a *App) header() string {
 		if w := a.filterWords(); w != "" && a.headHeight() == 1 {
 			p.add(th.Warn, text.Cut(w, max(p.room-p.used-2, 0), th.Glyphs.Ellipsis))
 		}
+		if w := a.host.low(a.snap.Sandboxes); w != "" {
+			p.add(th.Warn, th.Glyphs.Look+" "+w)
+		}
 		for _, c := range tally(a.snap.Sandboxes, th) {
 			p.add(c.style, c.glyph+" "+strconv.Itoa(c.n)+" "+c.word)
 		}
 		if a.fresh() {
 			cpu, memory := a.meters.Total()
 			p.add(th.Muted, "cpu "+strconv.FormatFloat(cpu, 'f', 1, 64)+" cores  mem "+text.Bytes(memory))
+		}
+		for _, w := range a.host.words() {
+			p.add(th.Muted, w)
 		}
 	}
 	p.b.WriteString(text.Spaces(a.w - p.used - text.Width(right) - 1))

@@ -55,6 +55,13 @@ func (a *App) openHelp() {
 		keys: []string{detachKey}, title: "detach",
 		help: "In an attached shell: come back to the list. A second ctrl+] right after the first is given to the program.",
 	})
+	entries = append(entries, helpEntry{
+		keys: []string{"WAIT"}, title: "column",
+		help: "What programs of the sandbox wait for, at least a tenth of the last seconds: c the processor or their limit, m memory, i disks.",
+	}, helpEntry{
+		keys: []string{"NEXT"}, title: "column",
+		help: "What the sandbox's automation does to it within the hour; the details say why.",
+	})
 	a.dialogs.Open(newHelp(entries))
 }
 

@@ -97,6 +97,10 @@ func (h *history) sandbox(at time.Time, old api.Sandbox, known bool, b api.Sandb
 	case !known:
 	case old.State != b.State:
 		e.what = b.Name + ": " + string(old.State) + " -> " + string(b.State)
+	case held(&b) && !held(&old):
+		e.what, e.urgent = b.Name+": held: "+b.Held, true
+	case held(&old) && !held(&b):
+		e.what = b.Name + ": held no more"
 	case old.Name != b.Name:
 		e.what = old.Name + " is " + b.Name + " now"
 	default:

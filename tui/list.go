@@ -23,26 +23,57 @@ const (
 	barWidth   = 8
 )
 
+// The columns' places in a row.
+const (
+	colName = iota
+	colState
+	colCPU
+	colSpark
+	colMemory
+	colMemoryLimit
+	colMemoryBar
+	colWait
+	colSince
+	colGPU
+	colDisk
+	colDiskLimit
+	colNext
+	colIdle
+	colProfile
+	colNet
+	colPids
+	colAge
+	colImage
+	colLabels
+	columnCount
+)
+
 // columns of the list. The name, the state, processor and memory never leave;
-// the others do as the screen narrows, the last ones first.
+// the others do as the screen narrows, the last ones first. Optional ones are
+// there only where some sandbox has something to show in them.
 func columns() []table.Column {
-	return []table.Column{
-		{Title: "NAME", Min: 12, Good: 20, Max: 40, Sort: byName},
-		{Title: "STATE", Min: 9, Good: 11, Max: 24, Sort: byState},
-		{Title: "CPU", Min: 5, Max: 5, Right: true, Sort: byCPU},
-		{Min: sparkWidth + 1, Max: sparkWidth + 1, Joined: true, Leaves: 3, Sort: byCPU},
-		{Title: "MEM", Min: 5, Max: 5, Right: true, Sort: byMemory},
-		{Min: 3, Good: 6, Max: 6, Joined: true, Leaves: 2, Sort: byMemory},
-		{Min: barWidth + 1, Max: barWidth + 1, Joined: true, Leaves: 6, Sort: byMemory},
-		{Title: "SINCE", Min: 6, Max: 7, Right: true, Leaves: 1},
-		{Title: "IDLE", Min: 5, Max: 6, Right: true, Leaves: 5},
-		{Title: "PROFILE", Min: 8, Max: 16, Leaves: 4, Sort: byProfile},
-		{Title: "NET IN/OUT", Min: 10, Max: 11, Right: true, Leaves: 7},
-		{Title: "PIDS", Min: 5, Max: 5, Right: true, Leaves: 8},
-		{Title: "AGE", Min: 5, Max: 6, Right: true, Leaves: 9, Sort: byAge},
-		{Title: "IMAGE", Min: 10, Max: 40, Leaves: 10},
-		{Title: "LABELS", Min: 14, Max: 60, Leaves: 11, Optional: true},
-	}
+	cols := make([]table.Column, columnCount)
+	cols[colName] = table.Column{Title: "NAME", Min: 12, Good: 20, Max: 40, Sort: byName}
+	cols[colState] = table.Column{Title: "STATE", Min: 9, Good: 11, Max: 24, Sort: byState}
+	cols[colCPU] = table.Column{Title: "CPU", Min: 5, Max: 5, Right: true, Sort: byCPU}
+	cols[colSpark] = table.Column{Min: sparkWidth + 1, Max: sparkWidth + 1, Joined: true, Leaves: 5, Sort: byCPU}
+	cols[colMemory] = table.Column{Title: "MEM", Min: 5, Max: 5, Right: true, Sort: byMemory}
+	cols[colMemoryLimit] = table.Column{Min: 3, Good: 6, Max: 6, Joined: true, Leaves: 2, Sort: byMemory}
+	cols[colMemoryBar] = table.Column{Min: barWidth + 1, Max: barWidth + 1, Joined: true, Leaves: 11, Sort: byMemory}
+	cols[colWait] = table.Column{Title: "WAIT", Min: 4, Max: 4, Leaves: 7, Optional: true}
+	cols[colSince] = table.Column{Title: "SINCE", Min: 6, Max: 7, Right: true, Leaves: 1}
+	cols[colGPU] = table.Column{Title: "GPU", Min: 4, Max: 7, Right: true, Leaves: 3, Optional: true}
+	cols[colDisk] = table.Column{Title: "DISK", Min: 5, Max: 5, Right: true, Leaves: 6, Optional: true}
+	cols[colDiskLimit] = table.Column{Min: 3, Good: 6, Max: 6, Joined: true, Leaves: 8, Optional: true}
+	cols[colNext] = table.Column{Title: "NEXT", Min: 9, Max: 14, Right: true, Leaves: 4, Optional: true}
+	cols[colIdle] = table.Column{Title: "IDLE", Min: 5, Max: 6, Right: true, Leaves: 10}
+	cols[colProfile] = table.Column{Title: "PROFILE", Min: 8, Max: 16, Leaves: 9, Sort: byProfile}
+	cols[colNet] = table.Column{Title: "NET IN/OUT", Min: 10, Max: 11, Right: true, Leaves: 12}
+	cols[colPids] = table.Column{Title: "PIDS", Min: 5, Max: 5, Right: true, Leaves: 13}
+	cols[colAge] = table.Column{Title: "AGE", Min: 5, Max: 6, Right: true, Leaves: 14, Sort: byAge}
+	cols[colImage] = table.Column{Title: "IMAGE", Min: 10, Max: 40, Leaves: 15}
+	cols[colLabels] = table.Column{Title: "LABELS", Min: 14, Max: 60, Leaves: 16, Optional: true}
+	return cols
 }
 
 // refresh makes the rows anew, because sandboxes, what they use, time, the
@@ -99,17 +130,18 @@ func (a *App) rows(items []item) []table.Row {
 		glyph, style := boxLook(b, th)
 		long, short := stateWords(b, th)
 		row := cells[i*columnCount : (i+1)*columnCount : (i+1)*columnCount]
-		row[0] = table.Cell{Text: b.Name, Style: th.Strong}
-		row[1] = table.Cell{Text: glyph + " " + long, Short: glyph + " " + short, Style: style}
-		row[7] = table.Cell{Text: since(b, a.snap.Passing, a.now), Style: th.Text}
-		row[9] = table.Cell{Text: b.Profile, Style: th.Muted}
-		row[12] = table.Cell{Text: text.Age(a.now.Sub(b.Created)), Style: th.Muted}
-		row[13] = table.Cell{Text: shortImage(b.Image), Style: th.Muted}
-		row[14] = table.Cell{Text: strings.Join(labels(b), " "), Style: th.Muted}
+		row[colName] = table.Cell{Text: b.Name, Style: th.Strong}
+		row[colState] = table.Cell{Text: glyph + " " + long, Short: glyph + " " + short, Style: style}
+		row[colSince] = table.Cell{Text: since(b, a.snap.Passing, a.now), Style: th.Text}
+		row[colNext] = a.nextCell(it)
+		row[colProfile] = table.Cell{Text: b.Profile, Style: th.Muted}
+		row[colAge] = table.Cell{Text: text.Age(a.now.Sub(b.Created)), Style: th.Muted}
+		row[colImage] = table.Cell{Text: shortImage(b.Image), Style: th.Muted}
+		row[colLabels] = table.Cell{Text: strings.Join(labels(b), " "), Style: th.Muted}
 		switch {
 		case !uses(b.State):
 		case !fresh || it.meter == nil:
-			for _, c := range []int{2, 4} {
+			for _, c := range []int{colCPU, colMemory} {
 				row[c] = table.Cell{Text: th.Glyphs.None, Style: th.Muted}
 			}
 		default:
@@ -119,16 +151,13 @@ func (a *App) rows(items []item) []table.Row {
 		switch {
 		case !notes:
 		case attention(b) != calm:
-			out[i].Note, out[i].NoteStyle = why(b), style
+			out[i].Note, out[i].NoteStyle = trouble(b), style
 		case b.Progress != "":
 			out[i].Note, out[i].NoteStyle = b.Progress, th.Busy
 		}
 	}
 	return out
 }
-
-// columnCount is how many [columns] there are.
-const columnCount = 15
 
 // notesHeight is the height of a screen that has room for second lines.
 const notesHeight = 14
@@ -141,40 +170,41 @@ func (a *App) usage(row []table.Cell, m *meter.Meter, b *api.Sandbox, values []f
 	th := &a.theme
 	none := table.Cell{Text: th.Glyphs.None, Style: th.Muted}
 	u := &m.Last
-	row[2], row[4], row[8], row[10], row[11] = none, none, none, none, none
+	row[colCPU], row[colMemory], row[colIdle], row[colNet], row[colPids] = none, none, none, none, none
 	if !m.Lacks("cpu") {
 		cpu := m.CPU()
-		row[2] = table.Cell{Text: text.Percent(cpu), Style: th.Text}
+		row[colCPU] = table.Cell{Text: text.Percent(cpu), Style: th.Text}
 		switch {
 		case cpu < 0.005:
-			row[2].Style = th.Muted
+			row[colCPU].Style = th.Muted
 		case share(cpu, u.CPULimit) >= 0.95: // as fast as it may, which is no fault
-			row[2].Style = th.Warn
+			row[colCPU].Style = th.Warn
 		}
 		values = m.CPUs(values[:0], sparkWidth)
-		row[3] = table.Cell{Text: " " + plot.Spark(th.Glyphs.Levels, values, cpuFull(values, u.CPULimit), sparkWidth), Style: th.Spark}
+		row[colSpark] = table.Cell{Text: " " + plot.Spark(th.Glyphs.Levels, values, cpuFull(values, u.CPULimit), sparkWidth), Style: th.Spark}
 	}
 	if !m.Lacks("memory") {
 		style := level(th, share(float64(u.Memory), float64(u.MemoryLimit)))
-		row[4] = table.Cell{Text: text.Bytes(u.Memory), Style: style}
+		row[colMemory] = table.Cell{Text: text.Bytes(u.Memory), Style: style}
 		if u.MemoryLimit > 0 {
 			n := plot.Bar(share(float64(u.Memory), float64(u.MemoryLimit)), barWidth)
-			row[5] = table.Cell{Text: "/" + text.Bytes(u.MemoryLimit), Style: th.Muted}
+			row[colMemoryLimit] = table.Cell{Text: "/" + text.Bytes(u.MemoryLimit), Style: th.Muted}
 			if style == th.Text {
 				style = th.OK
 			}
-			row[6] = table.Cell{Text: " " + strings.Repeat(th.Glyphs.Fill, n), Style: style,
+			row[colMemoryBar] = table.Cell{Text: " " + strings.Repeat(th.Glyphs.Fill, n), Style: style,
 				More: strings.Repeat(th.Glyphs.Track, barWidth-n), MoreStyle: th.Track}
 		}
 	}
+	a.limited(row, m)
 	if idle := a.now.Sub(u.Active); !u.Active.IsZero() && b.State == lifecycle.Started && idle >= time.Minute {
-		row[8] = table.Cell{Text: text.Age(idle.Truncate(time.Minute)), Style: th.Muted}
+		row[colIdle] = table.Cell{Text: text.Age(idle.Truncate(time.Minute)), Style: th.Muted}
 	}
 	if !m.Lacks("net_rx") && u.NetRxRate+u.NetTxRate >= 1 {
-		row[10] = table.Cell{Text: text.Bytes(int64(u.NetRxRate)) + "/" + text.Bytes(int64(u.NetTxRate)), Style: th.Muted}
+		row[colNet] = table.Cell{Text: text.Bytes(int64(u.NetRxRate)) + "/" + text.Bytes(int64(u.NetTxRate)), Style: th.Muted}
 	}
 	if !m.Lacks("pids") {
-		row[11] = table.Cell{Text: strconv.FormatInt(u.Pids, 10), Style: level(th, share(float64(u.Pids), float64(u.PidsLimit)))}
+		row[colPids] = table.Cell{Text: strconv.FormatInt(u.Pids, 10), Style: level(th, share(float64(u.Pids), float64(u.PidsLimit)))}
 	}
 	return values
 }

@@ -48,15 +48,20 @@ type urgency int
 
 const (
 	calm   urgency = iota
-	lookAt         // it stopped, and not because somebody wanted it
+	lookAt         // it stopped, and not because somebody wanted it, or stands still
 	broken         // it failed
 )
+
+// held tells whether a sandbox's processes stand still though it is started.
+func held(b *api.Sandbox) bool { return b.Held != "" && b.State == lifecycle.Started }
 
 // attention tells how much a sandbox needs a person.
 func attention(b *api.Sandbox) urgency {
 	switch {
 	case failed(b.State):
 		return broken
+	case held(b):
+		return lookAt
 	case b.State == lifecycle.Stopped && b.Reason != nil && !wanted(b.Reason):
 		return lookAt
 	}
@@ -75,14 +80,17 @@ func wanted(r *lifecycle.Reason) bool {
 		return false
 	case lifecycle.ReasonExited:
 		return r.Code == 0
-	case lifecycle.ReasonUser, lifecycle.ReasonIdle, lifecycle.ReasonTTL, lifecycle.ReasonReboot:
+	case lifecycle.ReasonUser, lifecycle.ReasonIdle, lifecycle.ReasonTTL, lifecycle.ReasonReboot,
+		lifecycle.ReasonAutoArchive, lifecycle.ReasonAutoDelete:
 	}
 	return true
 }
 
 // why says in words why a sandbox is in its state; "" when there is no reason.
-func why(b *api.Sandbox) string {
-	r := b.Reason
+func why(b *api.Sandbox) string { return reasonWords(b.Reason) }
+
+// reasonWords are a reason in words, "" when there is none.
+func reasonWords(r *lifecycle.Reason) string {
 	if r == nil || r.Kind == "" {
 		return ""
 	}
@@ -94,6 +102,8 @@ func why(b *api.Sandbox) string {
 		s = "it was idle"
 	case lifecycle.ReasonTTL:
 		s = "its time was over"
+	case lifecycle.ReasonAutoArchive, lifecycle.ReasonAutoDelete:
+		s = "it had been stopped for long"
 	case lifecycle.ReasonReboot:
 		s = "the machine was started anew"
 	case lifecycle.ReasonOOM:
@@ -118,6 +128,14 @@ func why(b *api.Sandbox) string {
 	return s
 }
 
+// trouble says in words why a sandbox needs a person.
+func trouble(b *api.Sandbox) string {
+	if held(b) {
+		return "held: " + b.Held
+	}
+	return why(b)
+}
+
 // stateWords is a state in one or two words, and in one.
 func stateWords(b *api.Sandbox, th *theme.Theme) (long, short string) {
 	short = string(b.State)
@@ -133,6 +151,9 @@ func stateWords(b *api.Sandbox, th *theme.Theme) (long, short string) {
 	default:
 	}
 	long = string(b.State)
+	if held(b) {
+		return long + ", held", "held"
+	}
 	if b.Reason != nil && b.Reason.Kind != "" && !failed(b.State) && !b.State.Running() && !b.State.Passing() {
 		long += " " + th.Glyphs.Dot + " " + b.Reason.String()
 	}

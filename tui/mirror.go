@@ -259,14 +259,33 @@ func cleaned(b api.Sandbox) api.Sandbox {
 		r.Kind, r.Signal, r.Detail = lifecycle.ReasonKind(text.Clean(string(r.Kind))), text.Clean(r.Signal), text.Clean(r.Detail)
 		b.Reason = &r
 	}
-	b.Warnings = slices.Clone(b.Warnings)
-	for i := range b.Warnings {
-		b.Warnings[i] = text.Clean(b.Warnings[i])
-	}
+	b.Held = text.Clean(b.Held)
+	b.Warnings, b.GPUs = cleanAll(b.Warnings), cleanAll(b.GPUs)
+	b.Due = cleanDue(b.Due)
 	labels := make(map[string]string, len(b.Labels))
 	for k, v := range b.Labels {
 		labels[text.Clean(k)] = text.Clean(v)
 	}
 	b.Labels = labels
 	return b
+}
+
+// cleanAll is clean texts instead of those.
+func cleanAll(texts []string) []string {
+	texts = slices.Clone(texts)
+	for i := range texts {
+		texts[i] = text.Clean(texts[i])
+	}
+	return texts
+}
+
+// cleanDue is d with clean texts.
+func cleanDue(d *api.Due) *api.Due {
+	if d == nil {
+		return nil
+	}
+	c := *d
+	c.Action, c.Key, c.Error = lifecycle.Operation(text.Clean(string(d.Action))), text.Clean(d.Key), text.Clean(d.Error)
+	c.Without, c.Busy = cleanAll(d.Without), cleanAll(d.Busy)
+	return &c
 }

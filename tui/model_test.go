@@ -36,7 +36,7 @@ type model struct {
 	cmds []tea.Cmd
 	// asked is the last question for details that was answered, samples how
 	// many statistics came.
-	asked, samples int
+	asked, askedPast, samples int
 }
 
 func specText(s config.Spec) string {
@@ -92,9 +92,15 @@ func (m *model) send(msg tea.Msg) {
 			m.send(ask())
 		}
 	}
+	if gen := m.app.past.gen; m.app.past.asking && gen != m.askedPast {
+		m.askedPast = gen
+		if ask := (pastDueMsg{gen: gen}).deliver(m.app); ask != nil {
+			m.send(ask())
+		}
+	}
 	// The next wait for the mirror and for the clock are not for tests.
 	switch msg.(type) {
-	case mirrorMsg, tickMsg, statsMsg:
+	case mirrorMsg, tickMsg, statsMsg, hostMsg, hostDueMsg:
 		return
 	}
 	if cmd != nil {
@@ -309,8 +315,17 @@ func views() map[string]func(*testing.T, int, int) *model {
 		"marked":   with(func(m *model) { m.key("*", "space", "o", "c") }),
 		"question": with(func(m *model) { m.key("*", "D") }),
 		"filter":   with(func(m *model) { m.key("/"); m.typed("!state:stopped cpu>") }),
-		"sort":     with(func(m *model) { m.key("o") }),
-		"labels":   with(func(m *model) { m.key("L"); m.typed("team=ml old-") }),
+		"limits":   limited,
+		"limits detail": func(t *testing.T, w, h int) *model {
+			m := limited(t, w, h)
+			if m.app.w < sideFrom {
+				m.key("v")
+			}
+			return m
+		},
+		"host":   func(t *testing.T, w, h int) *model { m := limited(t, w, h); m.key("H"); return m },
+		"sort":   with(func(m *model) { m.key("o") }),
+		"labels": with(func(m *model) { m.key("L"); m.typed("team=ml old-") }),
 		"strange": func(t *testing.T, w, h int) *model {
 			m := newModel(t, w, h, strange(noon())...)
 			m.measure(10)

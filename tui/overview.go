@@ -31,6 +31,9 @@ func (a *App) overview(p *page, b *api.Sandbox, h int) {
 		state += th.Muted.Paint(" " + s)
 	}
 	p.lines = append(p.lines, text.Cut(state, p.w, ""))
+	if held(b) {
+		p.plain(th.Warn, trouble(b))
+	}
 	if b.Progress != "" {
 		p.plain(th.Busy, b.Progress)
 	}
@@ -44,8 +47,11 @@ func (a *App) overview(p *page, b *api.Sandbox, h int) {
 		p.plain(th.Muted, "what its setup printed: cove logs "+b.Name)
 		p.plain(th.Muted, "to go in and mend it: cove start --skip-setup "+b.Name)
 	}
-	for _, w := range b.Warnings {
+	for _, w := range a.host.own(b.Warnings) {
 		p.plain(th.Warn, th.Glyphs.Look+" "+w)
+	}
+	if next := a.nextWords(b); next != "" {
+		p.plain(th.Text, next)
 	}
 	if m := a.meters.Of(b.ID); m != nil && uses(b.State) {
 		a.usagePart(p, m, h)
@@ -133,6 +139,7 @@ func (a *App) usagePart(p *page, m *meter.Meter, h int) {
 		}
 		p.styled("processes", num, strconv.FormatInt(u.Pids, 10)+limit)
 	}
+	a.limitedUse(p, m, num)
 	if !m.Lacks("net_rx") {
 		p.styled("network", num, p.listed(fmt.Sprintf("in %s/s  out %s/s", text.Bytes(int64(u.NetRxRate)), text.Bytes(int64(u.NetTxRate))),
 			fmt.Sprintf("all in %s out %s", text.Bytes(u.NetRx), text.Bytes(u.NetTx))))
@@ -140,8 +147,8 @@ func (a *App) usagePart(p *page, m *meter.Meter, h int) {
 	if idle := a.now.Sub(u.Active); fresh && !u.Active.IsZero() && idle >= time.Minute {
 		p.styled("idle", num, text.Age(idle.Truncate(time.Minute)))
 	}
-	if len(u.Missing) > 0 {
-		p.styled("unknown", th.Muted, "this host cannot tell "+strings.Join(u.Missing, ", "))
+	if missing := untold(u.Missing); missing != "" {
+		p.styled("unknown", th.Muted, "this host cannot tell "+missing)
 	}
 }
 
@@ -173,12 +180,29 @@ func specPart(p *page, s *config.Spec) {
 		swap = "swap " + text.Bytes(int64(r.Swap))
 	}
 	p.row("memory", p.list(size(r.Memory), swap))
-	p.row("disk", size(r.Disk))
+	disk := size(r.Disk)
+	if r.DiskReserve {
+		disk += ", set aside"
+	}
+	p.row("disk", disk)
+	if r.IORead > 0 || r.IOWrite > 0 {
+		rate := func(n config.Size, verb string) string {
+			if n == 0 {
+				return verb + " without limit"
+			}
+			return verb + " " + text.Bytes(int64(n)) + "/s"
+		}
+		p.row("io", p.list(rate(r.IORead, "read"), rate(r.IOWrite, "write")))
+	}
 	if r.Pids > 0 {
 		p.row("processes", strconv.FormatInt(r.Pids, 10))
 	}
 	if r.GPU.Count > 0 || len(r.GPU.IDs) > 0 {
-		p.row("gpu", p.list(strconv.Itoa(max(r.GPU.Count, len(r.GPU.IDs))), strings.Join(r.GPU.IDs, " ")))
+		how := "alone"
+		if r.GPUShared {
+			how = "shared"
+		}
+		p.row("gpu", p.list(strconv.Itoa(max(r.GPU.Count, len(r.GPU.IDs))), how, strings.Join(r.GPU.IDs, " ")))
 	}
 	p.head("NETWORK")
 	p.row("policy", policy(&s.Network))
@@ -239,6 +263,10 @@ func specPart(p *page, s *config.Spec) {
 			p.row(t.name, t.words+" "+t.d.String())
 		}
 	}
+	if auto.AutoStop > 0 || auto.AutoPause > 0 {
+		p.row("busy with", strings.Join(auto.Activity, ", "))
+	}
+	p.row("pre-stop", strings.Join(auto.PreStop, " "))
 }
 
 // policy is the network policy in a word or two.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
@@ -204,16 +203,20 @@ func (a *App) statusIn(w int) string {
 	if b == nil {
 		return text.Spaces(w)
 	}
-	words, style := about(b, th, a.now.Location())
+	words, style := a.about(b)
 	return style.Paint(text.Fit(" "+words, w, th.Glyphs.Ellipsis))
 }
 
 // about says in one line what there is to say of a sandbox: why it is in the
-// state it is in, then what the host does not enforce, else who it is.
-func about(b *api.Sandbox, th *theme.Theme, zone *time.Location) (string, theme.Style) {
+// state it is in, then which of its limits the host does not enforce, what
+// happens to it next, else who it is.
+func (a *App) about(b *api.Sandbox) (string, theme.Style) {
+	th := &a.theme
 	dot := " " + th.Glyphs.Dot + " "
 	r := why(b)
 	switch {
+	case held(b):
+		return b.Name + " is started, but held: " + b.Held, th.Warn
 	case r != "" && !b.State.Running():
 		_, style := boxLook(b, th)
 		if attention(b) == calm {
@@ -222,11 +225,16 @@ func about(b *api.Sandbox, th *theme.Theme, zone *time.Location) (string, theme.
 		return b.Name + " " + string(b.State) + ": " + r, style
 	case b.Progress != "":
 		return b.Name + " " + string(b.State) + ": " + b.Progress, th.Busy
-	case len(b.Warnings) > 0:
-		return b.Name + ": " + strings.Join(b.Warnings, dot), th.Warn
 	}
-	words := append([]string{b.Name, b.ID, "made " + b.Created.In(zone).Format("2006-01-02 15:04")}, labels(b)...)
-	return strings.Join(words, dot), th.Muted
+	if own := a.host.own(b.Warnings); len(own) > 0 {
+		return b.Name + ": " + strings.Join(own, dot), th.Warn
+	}
+	words := []string{b.Name}
+	if next := a.nextWords(b); next != "" {
+		words = append(words, next)
+	}
+	words = append(words, b.ID, "made "+b.Created.In(a.now.Location()).Format("2006-01-02 15:04"))
+	return strings.Join(append(words, labels(b)...), dot), th.Muted
 }
 
 // footer shows the keys: those of the table that are marked for it, as many as

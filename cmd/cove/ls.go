@@ -134,13 +134,27 @@ func (a *app) list(ctx context.Context, o api.ListOptions, asJSON bool) error {
 		header = append(header, "OWNER")
 	}
 	now := time.Now()
+	next := func(s api.Sandbox) string { return dueCell(s.Due, now) }
+	showNext := slices.ContainsFunc(all, func(s api.Sandbox) bool { return next(s) != "" })
+	if showNext {
+		header = append(header, "NEXT")
+	}
 	rows := make([][]string, 0, len(all))
 	for _, s := range all {
 		row := []string{s.Name, stateWord(s), s.Profile, s.Image, ago(now, s.Created)}
 		if showOwner {
 			row = append(row, fmt.Sprint(s.Owner))
 		}
+		if showNext {
+			row = append(row, next(s))
+		}
 		rows = append(rows, row)
 	}
-	return writeTable(a.stdout, header, rows)
+	if err := writeTable(a.stdout, header, rows); err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(all, func(s api.Sandbox) bool { return s.Held != "" && s.State == lifecycle.Started }); i >= 0 {
+		a.warn("%s stands still: %s", all[i].Name, all[i].Held)
+	}
+	return nil
 }

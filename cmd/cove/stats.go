@@ -20,9 +20,12 @@ func (a *app) statsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "stats [NAME...]",
 		Short: "Show what running sandboxes use",
-		Long: "stats shows the processor time, memory, network and processes of running sandboxes, the busiest first.\n" +
+		Long: "stats shows the processor time, memory, disk, GPUs, network and processes of running sandboxes, the busiest first.\n" +
 			"On a terminal the table is live until ctrl+c; elsewhere, and with --no-stream, there is one.\n" +
-			"CPU% is of one core; MEMORY leaves out the file pages that the kernel gives back first.",
+			"CPU% is of one core; MEMORY leaves out the file pages that the kernel gives back first;\n" +
+			"WAITS is for how much of the last ten seconds programs waited for the processor, memory and disks, in percent;\n" +
+			"NEXT is what the sandbox's automation does to it, and when. A column that nobody has anything for is left out, and\n" +
+			"on a terminal those that do not fit.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if follow && once {
 				return usagef("--follow and --no-stream exclude each other")
@@ -65,7 +68,7 @@ func (a *app) statsOnce(ctx context.Context, names []string, asJSON bool) error 
 	if asJSON {
 		err = a.printJSON(report.Sandboxes)
 	} else {
-		header, rows := statsTable(report)
+		header, rows := statsTable(report, a.width())
 		err = writeTable(a.stdout, header, rows)
 	}
 	if err != nil {
@@ -191,7 +194,7 @@ func (o statsJSON) lost() error { return nil }
 type statsLines struct{ a *app }
 
 func (o statsLines) show(r api.StatsReport) error {
-	header, rows := statsTable(r)
+	header, rows := statsTable(r, o.a.width())
 	if err := writeTable(o.a.stdout, header, rows); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func TestStatsTable(t *testing.T) {
 	r := someStats()
 	r.Sandboxes = statsFilter(nil).of(r.Sandboxes)
 	var out strings.Builder
-	header, rows := statsTable(r)
+	header, rows := statsTable(r, 0)
 	if err := writeTable(&out, header, rows); err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +46,45 @@ func TestStatsTable(t *testing.T) {
 	}, "\n") + "\n"
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
+// Columns are there for who has something to show in them, and on a narrow
+// terminal those that matter least go first.
+func TestStatsTableOfLimits(t *testing.T) {
+	now := time.Now().UTC()
+	r := api.StatsReport{Time: now, Sandboxes: []api.Stats{
+		{
+			Name: "trainer", CPU: 1.5, CPULimit: 2, Memory: 1 << 30, MemoryLimit: 4 << 30, Disk: 62 << 20, DiskLimit: 64 << 20, IORead: 1, IOReadRate: 1e6, IOWriteRate: 2e6,
+			CPUPressure: 0.12, MemoryPressure: 0.004, IOPressure: 1, Pids: 7, Active: now,
+			GPUs: []api.GPUUse{{ID: "x=0", Utilization: 0.92, Memory: 71 << 30}, {ID: "x=1", Missing: []string{"utilization", "memory"}}},
+			Due:  &api.Due{Action: lifecycle.OpStop, Key: "auto_stop", At: now.Add(4 * time.Minute)},
+		},
+		{
+			Name: "old", Disk: 5, Missing: []string{"disk", "cpu_pressure", "memory_pressure", "io_pressure", "io_read_rate"}, Active: now,
+			Due: &api.Due{Action: lifecycle.OpStop, Busy: []string{"cpu"}},
+		},
+	}}
+	for width, want := range map[int]string{
+		0: "NAME     CPU%   CPUS  MEMORY  LIMIT  MEM%  DISK     READ/S  WRITE/S  WAITS     GPU         RX/S  TX/S  PIDS  ACTIVE  NEXT\n" +
+			"trainer  150.0  2     1G      4G     25%   62M/64M  977K    1.9M     12/0/100  92% 71G, ?  0     0     7     now     stop 4m\n" +
+			"old      0.0    -     0       -      -     -        -       0        -         -           0     0     0     now     -\n" +
+			"(2)      150.0  -     1G      -      -     62M      977K    1.9M     -         -           0     0     7     -       -\n",
+		80: "NAME     CPU%   CPUS  MEMORY  LIMIT  DISK     WAITS     GPU         NEXT\n",
+		40: "NAME     CPU%   MEMORY  GPU\n",
+		9:  "NAME     CPU%   MEMORY\n",
+	} {
+		header, rows := statsTable(r, width)
+		var out strings.Builder
+		if err := writeTable(&out, header, rows); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(out.String(), want) {
+			t.Errorf("at %d: got\n%swant\n%s", width, out.String(), want)
+		}
+		if widest := len(strings.SplitN(out.String(), "\n", 2)[0]); width >= 40 && widest > width {
+			t.Errorf("%d cells at %d", widest, width)
+		}
 	}
 }
 

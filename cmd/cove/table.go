@@ -12,6 +12,28 @@ import (
 // columnGap is the space between two columns of a table.
 const columnGap = 2
 
+// tableWidth is how many cells the table is wide.
+func tableWidth(header []string, rows [][]string) int {
+	total := columnGap * (len(header) - 1)
+	for j := range header {
+		w := ansi.StringWidth(header[j])
+		for _, row := range rows {
+			w = max(w, ansi.StringWidth(oneLine(row[j])), 1)
+		}
+		total += w
+	}
+	return total
+}
+
+// width is how many cells standard output has, 0 where it is no terminal.
+func (a *app) width() int {
+	if !isTerminal(a.stdout) {
+		return 0
+	}
+	cols, _ := terminalSize(a.stdout)
+	return max(cols, 0)
+}
+
 // writeTable writes a header and rows in aligned columns. Cells are made safe
 // to print; the last column is not padded.
 func writeTable(w io.Writer, header []string, rows [][]string) error {

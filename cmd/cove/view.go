@@ -44,6 +44,9 @@ func detailOf(d api.Detail) detailView {
 // stateWord is a sandbox's state with the reason of a stop or a failure.
 func stateWord(s api.Sandbox) string {
 	word := string(s.State)
+	if s.Held != "" && s.State == lifecycle.Started {
+		return word + ", held"
+	}
 	if s.Reason != nil && s.Reason.Kind != "" && !s.State.Running() {
 		word += " (" + s.Reason.String() + ")"
 	}

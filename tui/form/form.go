@@ -51,6 +51,7 @@ const (
 	Good
 	Warn
 	Bad
+	Fact // what is so now, shown always
 )
 
 // Note is what is to be said of a field's answer; the zero Note is nothing.
@@ -314,7 +315,7 @@ func (p *painter) style(k Kind) theme.Style {
 		return p.th.Warn
 	case Bad:
 		return p.th.Bad
-	case Plain:
+	case Plain, Fact:
 	}
 	return p.th.Muted
 }

@@ -30,10 +30,12 @@ type Set struct {
 // Meter is what one sandbox used.
 type Meter struct {
 	// Last is the newest sample.
-	Last api.Stats
-	ring [Depth]point
-	n    int // points so far; the newest is ring[(n-1)%Depth]
-	seen time.Time
+	Last   api.Stats
+	ring   [Depth]point
+	n      int // points so far; the newest is ring[(n-1)%Depth]
+	seen   time.Time
+	slow   float64 // see Throttled
+	seeded bool
 }
 
 type point struct {
@@ -66,6 +68,7 @@ func (s *Set) Add(r api.StatsReport, now time.Time) {
 				m.put(point{gap: true})
 			}
 		}
+		m.throttle(st, now)
 		m.Last, m.seen = *st, now
 		m.put(point{cpu: float32(st.CPU), memory: float32(st.Memory)})
 	}

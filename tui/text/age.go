@@ -32,3 +32,13 @@ func two(head string, rest time.Duration, unit string) string {
 	}
 	return head + strconv.FormatInt(int64(rest), 10) + unit
 }
+
+// Left is a time that is still to pass, exact enough to wait for it: "42s",
+// "4m12s", "1h5m", "6d3h". What is over is "0s".
+func Left(d time.Duration) string {
+	d = d.Round(time.Second)
+	if d < time.Minute || d >= time.Hour {
+		return Age(d)
+	}
+	return two(strconv.FormatInt(int64(d/time.Minute), 10)+"m", d%time.Minute/time.Second, "s")
+}

@@ -23,10 +23,14 @@ type Fake struct {
 	Now func() time.Time
 	// RefuseAttach, when it is set, is what Attach answers.
 	RefuseAttach error
+	// RefuseResize, when it is set, says what Resize answers.
+	RefuseResize func(r api.ResizeRequest) error
 	// RefuseCreate, when it is set, says what Create answers for a name.
 	RefuseCreate func(name string) error
 	// Load says what sandboxes use, [Steady] when it is nil; set it before use.
 	Load Load
+	// More changes what a sandbox's samples say; set it before use.
+	More func(s *api.Stats)
 	// Past is how many samples of the statistics come at once at first, as if
 	// they had been waited for; set it before use.
 	Past int
@@ -42,11 +46,15 @@ type Fake struct {
 	down   bool
 	log    []string
 	specs  map[string]config.Spec // of what was made, by name
+	host   Host
+	sizes  map[string]config.Resources  // of those that were resized, by id
+	autos  map[string]config.Automation // of those whose automation was changed
 }
 
 // NewFake returns a daemon with the sandboxes.
 func NewFake(now func() time.Time, boxes ...api.Sandbox) *Fake {
-	f := &Fake{Now: now, boxes: make(map[string]api.Sandbox), rounds: make(map[string]int), subs: make(map[chan api.Event]struct{}), specs: make(map[string]config.Spec)}
+	f := &Fake{Now: now, boxes: make(map[string]api.Sandbox), rounds: make(map[string]int), subs: make(map[chan api.Event]struct{}), specs: make(map[string]config.Spec),
+		sizes: make(map[string]config.Resources), autos: make(map[string]config.Automation)}
 	for _, b := range boxes {
 		f.boxes[b.ID] = b
 	}

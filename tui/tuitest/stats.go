@@ -56,6 +56,11 @@ func (f *Fake) Report(n int) api.StatsReport {
 			Active: now.Add(-time.Duration(len(b.Name)) * time.Minute),
 		})
 	}
+	for i := range r.Sandboxes {
+		if f.More != nil {
+			f.More(&r.Sandboxes[i])
+		}
+	}
 	slices.SortFunc(r.Sandboxes, func(x, y api.Stats) int { return cmp.Compare(x.Name, y.Name) })
 	return r
 }

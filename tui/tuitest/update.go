@@ -89,6 +89,12 @@ func (f *Fake) Get(_ context.Context, id string) (api.Detail, error) {
 		Volumes:    []config.Volume{{Name: "pip-cache", Target: "/cache", ReadOnly: true}},
 		Automation: config.Automation{AutoArchive: config.Duration(7 * 24 * 3600e9), AutoDelete: config.Never, TTL: config.Never},
 	}}
+	if r, ok := f.sizes[id]; ok {
+		d.Spec.Resources = r
+	}
+	if auto, ok := f.autos[id]; ok {
+		d.Spec.Automation = auto
+	}
 	if b.State == lifecycle.Started {
 		d.Running = &api.Running{Pid: 4242, UIDBase: 100000, Cgroup: "/cove/" + b.ID, Sessions: []api.Session{
 			{Name: "main", Command: []string{"/bin/bash", "-l"}, Cols: 80, Rows: 24, Clients: 1, Created: b.Created, Activity: b.Created},

@@ -1,0 +1,59 @@
+package tuitest
+
+import (
+	"context"
+	"fmt"
+
+	"cove/config"
+	"cove/runtime/api"
+	"cove/runtime/lifecycle"
+)
+
+// Resize implements the TUI's backend.
+func (f *Fake) Resize(ctx context.Context, id string, r api.ResizeRequest) error {
+	if f.RefuseResize != nil {
+		if err := f.RefuseResize(r); err != nil {
+			f.mu.Lock()
+			f.log = append(f.log, "resize "+id)
+			f.mu.Unlock()
+			return err
+		}
+	}
+	d, err := f.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	res := d.Spec.Resources
+	set(&res.CPU, r.CPU)
+	set(&res.Memory, r.Memory)
+	set(&res.Swap, r.Swap)
+	set(&res.Pids, r.Pids)
+	set(&res.Disk, r.Disk)
+	if err := f.operate(ctx, id, lifecycle.OpResize, d.State, d.Reason); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sizes[id] = res
+	return nil
+}
+
+// set is *to = *from where there is something.
+func set[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// Touch implements the TUI's backend.
+func (f *Fake) Touch(_ context.Context, id string) error {
+	return f.update("touch", id, "", func(*api.Sandbox) error { return nil })
+}
+
+// SetAutomation implements the TUI's backend.
+func (f *Fake) SetAutomation(_ context.Context, id string, auto config.Automation) error {
+	return f.update("automation", id, fmt.Sprint("stop ", auto.AutoStop, " delete ", auto.AutoDelete), func(*api.Sandbox) error {
+		f.autos[id] = auto
+		return nil
+	})
+}

@@ -117,8 +117,8 @@ func TestAdopt(t *testing.T) {
 	s.open(map[string]Running{"open": {Open, openPid}, "lan": {LAN, lanPid}})
 	checkReach(t, open, Open)
 	checkReach(t, lan, LAN)
+	must(t, s.d.Drain(t.Context())) // its link goes in the background; until then nothing answers
 	checkReach(t, gone, Blocked)
-	must(t, s.d.Drain(t.Context()))
 	strays, err := s.d.Strays(func(id string) bool { return id == "open" || id == "lan" })
 	if err != nil || len(strays) != 0 {
 		t.Errorf("strays: %v, %v", strays, err)

@@ -34,7 +34,8 @@ func (a *app) dialDaemon() (*net.UnixConn, error) {
 func ended(pid int) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return errors.Is(err, unix.ESRCH)
+		// EINVAL while it is being reaped, before Linux 6.15.
+		return errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL)
 	}
 	defer unix.Close(fd)
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)

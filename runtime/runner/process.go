@@ -43,7 +43,8 @@ type Exit struct {
 // costs one file descriptor and one goroutine, no thread, until Close.
 func Watch(pid int, starttime uint64) (*Process, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) && pid <= 0 {
+	// EINVAL: of a process that is being reaped just now, before Linux 6.15.
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
 		return nil, fmt.Errorf("process %d: %w", pid, ErrGone)
 	}
 	if err != nil {

@@ -1,0 +1,73 @@
+//go:build vmtest
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"cove/runtime/lifecycle"
+)
+
+// TestGuestReboot runs in two boots of the guest with one disk: the first makes
+// sandboxes and is switched off with them; in the second, with nothing in /run,
+// each is found, and starts with its files.
+func TestGuestReboot(t *testing.T) {
+	inGuest(t)
+	h := hostAt(t, binDir(t), filepath.Join(os.Getenv("VMTEST_SCRATCH"), "reboot"), filepath.Join(os.Getenv("VMTEST_SCRATCH"), "reboot/state"))
+	h.run = "/run/cove-reboot"
+	h.env = append(h.env, "COVE_RUN_DIR="+h.run)
+	if os.Getenv("VMTEST_AGAIN") == "" {
+		beforeReboot(t, h)
+	} else {
+		afterReboot(t, h)
+	}
+}
+
+// left are the sandboxes of both boots: what the second finds of each.
+func left() map[string]lifecycle.ReasonKind {
+	return map[string]lifecycle.ReasonKind{"running": lifecycle.ReasonReboot, "paused": lifecycle.ReasonReboot, "stopped": lifecycle.ReasonUser}
+}
+
+func beforeReboot(t *testing.T, h *host) {
+	base := filepath.Dir(h.state)
+	if err := os.MkdirAll(base, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	for name := range left() {
+		h.must("create", "-p", "shell", "-n", name)
+		h.must("exec", name, "--", "sh", "-c", "echo "+name+" > ~/file; ln -s file ~/link; sync")
+		h.must("exec", name, "-u", "0", "--", "sh", "-c", "touch /usr/bin/new; rm /usr/bin/wc; sync")
+	}
+	h.must("pause", "paused")
+	h.must("stop", "stopped")
+	// Asks for the second boot.
+	again := "cmd/cove ^TestGuestReboot$\n"
+	if err := os.WriteFile(filepath.Join(os.Getenv("VMTEST_OUT"), "again"), []byte(again), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func afterReboot(t *testing.T, h *host) {
+	if _, err := os.Stat(h.run); err == nil {
+		t.Fatal("there is a run directory: this is no other boot")
+	}
+	h.must("daemon", "start")
+	settle(h)
+	if n := len(h.list()); n != len(left()) {
+		t.Errorf("%d sandboxes are found", n)
+	}
+	for name, reason := range left() {
+		d := h.inspect(name)
+		if d.State != lifecycle.Stopped || d.Reason == nil || d.Reason.Kind != reason {
+			t.Errorf("%s is %s, its reason %+v, want %s", name, d.State, d.Reason, reason)
+		}
+		h.must("start", name)
+		got := h.must("exec", name, "--", "sh", "-c", "cat ~/link; ls /usr/bin/new; ls /usr/bin/wc 2>/dev/null || echo gone")
+		if want := name + "\n/usr/bin/new\ngone\n"; got != want {
+			t.Errorf("%s has %q, want %q", name, got, want)
+		}
+	}
+	h.leave()
+}

@@ -2,11 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
@@ -21,6 +25,8 @@ containerEdits:
   env: [FAKE_GPU=common, LANG=C.UTF-8]
   mounts:
     - {hostPath: DIR/libfake.so, containerPath: /usr/lib/libfake.so, options: [rw, rbind]}
+  hooks:
+    - {hookName: createContainer, path: DIR/hook, args: [hook, once]}
 devices:
   - name: "0"
     containerEdits: {deviceNodes: [{path: /dev/fuse}], env: [FAKE_GPU=0]}
@@ -28,6 +34,16 @@ devices:
     containerEdits: {deviceNodes: [{path: /dev/fuse}], env: [FAKE_GPU=0]}
   - name: all
     containerEdits: {deviceNodes: [{path: /dev/fuse}], env: [FAKE_GPU=all]}
+`
+
+// fuseHook is a hook as NVIDIA's are: it finds the root in the bundle, and changes
+// a file in it.
+const fuseHook = `#!/usr/bin/python3
+import json, os, sys
+bundle = json.load(sys.stdin)["bundle"]
+root = json.load(open(bundle + "/config.json"))["root"]["path"]
+with open(root + "/hooked", "w") as f:
+    f.write(sys.argv[1] + " %d " % os.getuid() + open("/proc/self/uid_map").read())
 `
 
 const fuse = "cove.test/gpu=0"
@@ -43,8 +59,8 @@ func fuseHost(t *testing.T) *host {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"fuse.yaml": strings.ReplaceAll(fuseSpec, "DIR", dir), "libfake.so": "fake"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+	for name, text := range map[string]string{"fuse.yaml": strings.ReplaceAll(fuseSpec, "DIR", dir), "libfake.so": "fake", "hook": fuseHook} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -92,6 +108,10 @@ func TestGPUIsHeld(t *testing.T) {
 	if got := h.sh("first", `echo $FAKE_GPU; cat /usr/lib/libfake.so; stat -c %U:%a /dev/fuse; (echo x >/usr/lib/libfake.so) 2>/dev/null || echo read-only`); got != "0\nfakeroot:666\nread-only" {
 		t.Errorf("what came with it: %q", got)
 	}
+	// A hook is the sandbox's root, not the host's.
+	if got := strings.Fields(h.sh("first", "cat /hooked", "-u", "root")); len(got) != 5 || got[0] != "once" || got[1] != "0" || got[3] != fmt.Sprint(h.inspect("first").Running.UIDBase) || got[4] != "65536" {
+		t.Errorf("its hook ran as %q", got)
+	}
 	if box := h.inspect("first"); len(box.GPUs) != 1 || box.GPUs[0] != fuse {
 		t.Errorf("inspect: %v", box.GPUs)
 	}
@@ -104,6 +124,13 @@ func TestGPUIsHeld(t *testing.T) {
 		t.Errorf("a sandbox without it has %q", got)
 	}
 	h.node("without", "Operation not permitted")
+	// Also a node that somebody else has put there, with nothing in its way but the
+	// control group; where the device was given it opens.
+	for name, want := range map[string]string{"without": "Operation not permitted", "first": "opened"} {
+		if got := h.openForeign(name, 10, 229); got != want {
+			t.Errorf("a node from outside, in %s: %q", name, got)
+		}
+	}
 
 	held := []string{"gpu 0", fuse, "is held by first"}
 	before := len(h.list())
@@ -145,6 +172,53 @@ func TestGPUIsHeld(t *testing.T) {
 	if got := h.must("exec", "first", "--", "python3", "-c", tryFuse); got != "opened\n" {
 		t.Errorf("/dev/fuse: %q", got)
 	}
+}
+
+// openForeign has the host put a device node into a sandbox, and tries to open it
+// there.
+func (h *host) openForeign(name string, major, minor int) string {
+	h.t.Helper()
+	namespace, done := fmt.Sprintf("/proc/%d/ns/mnt", h.inspect(name).Running.Pid), make(chan error)
+	go func() {
+		// The thread has been elsewhere, and ends with this.
+		runtime.LockOSThread()
+		done <- putNode(namespace, major, minor)
+	}()
+	if err := <-done; err != nil {
+		h.t.Fatalf("put a node into %s: %v", name, err)
+	}
+	out, stderr, _ := h.cove("exec", "-u", "root", name, "--", "python3", "-c", `
+import os
+try:
+    os.open("/mnt/n", os.O_RDWR)
+    print("opened")
+except OSError as e:
+    print(e.strerror)
+`)
+	return strings.TrimSpace(out + stderr)
+}
+
+// putNode moves the thread into a mount namespace and makes a device node there, on
+// a file system that is the host's.
+func putNode(namespace string, major, minor int) error {
+	ns, err := os.Open(namespace)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return err
+	}
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("node", "/mnt", "tmpfs", 0, "mode=755"); err != nil {
+		return err
+	}
+	if err := unix.Mknod("/mnt/n", unix.S_IFCHR|0o666, int(unix.Mkdev(uint32(major), uint32(minor)))); err != nil {
+		return err
+	}
+	return unix.Chmod("/mnt/n", 0o666)
 }
 
 // node makes a device node of /dev/fuse in the sandbox and tries to open it, with

@@ -26,7 +26,7 @@ func output(ctx context.Context, limit time.Duration, program string, args ...st
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	var out, errs bounded
-	out.most, errs.most = maxOutput, 4<<10
+	out.most, errs.most = maxOutput, 64<<10
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -39,8 +39,9 @@ func output(ctx context.Context, limit time.Duration, program string, args ...st
 		err = fmt.Errorf("no answer within %s", limit)
 	}
 	if err != nil {
-		if said, _, _ := strings.Cut(strings.TrimSpace(errs.String()), "\n"); said != "" {
-			err = fmt.Errorf("%w: %s", err, said)
+		// What they print first are warnings.
+		if said := strings.TrimSpace(errs.String()); said != "" {
+			err = fmt.Errorf("%w: %s", err, said[strings.LastIndexByte(said, '\n')+1:])
 		}
 		return nil, fmt.Errorf("%s: %w", filepath.Base(program), err)
 	}

@@ -19,7 +19,7 @@ TEST_DEPS  := python3:/usr/bin/python3 python3-venv:/usr/share/doc/python3-venv 
 VM_DEPS    := qemu-system-x86:/usr/bin/qemu-system-x86_64 cpio:/usr/bin/cpio busybox-static:/usr/share/doc/busybox-static kmod:/usr/sbin/modprobe \
               zstd:/usr/bin/zstd lz4:/usr/bin/lz4 xz-utils:/usr/bin/xz util-linux:/usr/bin/setpriv e2fsprogs:/sbin/mkfs.ext4 nftables:/usr/sbin/nft iproute2:/usr/sbin/ip procps:/usr/bin/ps
 
-.PHONY: all run build test test-vm vm-deps soak lint bench install deps test-deps clean
+.PHONY: all run build test test-vm vm-deps test-gpu soak lint bench install deps test-deps clean
 
 all: build
 
@@ -64,6 +64,9 @@ test: build test-deps ## the whole suite, as root: real sandboxes, real runc
 
 test-vm: build vm-deps ## what needs a host with cgroup v2, in a guest of its own: RUN=TestGuestX, PKG=./runtime/x
 	COVE_BIN=$(abspath $(BIN)) runtime/vmtest/suite $(if $(RUN),-run '$(RUN)') $(if $(PKG),-pkg $(PKG))
+
+test-gpu: build test-deps ## on a machine with a GPU of NVIDIA's: CUDA in the sandbox that has it, and in no other
+	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_TEST_GPU=1 $(GO) test -count=1 -timeout 10m -v -run 'GPU' ./cmd/cove ./runtime/gpu
 
 soak: build test-deps ## the long rounds: kill -9 of the daemon, attach and detach
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=200 COVE_SOAK=1 \

@@ -2,17 +2,24 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+
+	"cove/runtime/cgroup"
 )
 
-// counts are the processors that programs inside count in their three ways: by
-// the set they may run on, by the C library, and the set itself.
+// counts are the processors that programs inside count: those of the set they may
+// run on, as nproc does, and those that are online, as the C library does.
 func (h *host) counts(name string) (allowed, online int, set string) {
 	h.t.Helper()
-	out := h.must("exec", name, "--", "/bin/sh", "-c", "nproc; getconf _NPROCESSORS_ONLN; grep Cpus_allowed_list /proc/self/status")
+	const count = `nproc
+getconf _NPROCESSORS_ONLN 2>/dev/null || tr , '\n' < /sys/devices/system/cpu/online | awk -F- '{n += $NF - $1 + 1} END {print n}'
+grep Cpus_allowed_list /proc/self/status`
+	out := h.must("exec", name, "--", "/bin/sh", "-c", count)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) != 3 {
 		h.t.Fatalf("inside %s: %q", name, out)
@@ -96,5 +103,42 @@ func testProcessors(t *testing.T, h *host) {
 	}
 	if _, err := fmt.Sscan(one, new(int)); err != nil {
 		t.Errorf("its set is %q", one)
+	}
+}
+
+// TestStrayGroups has the audit find control groups of this instance's that are
+// no sandbox's, by a sandbox's name or by another, and the next daemon clear the
+// former away.
+func TestStrayGroups(t *testing.T) { testStrayGroups(t, realHost(t)) }
+
+func testStrayGroups(t *testing.T, h *host) {
+	h.must("create", "-n", "a", "--block-all")
+	top := filepath.Dir(h.inspect("a").Running.Cgroup)
+	l, err := cgroup.Detect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hierarchy := range l.Hierarchies {
+		for _, name := range []string{"0123456789ab", "other"} {
+			dir := filepath.Join(hierarchy.Path, top, name)
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.Remove(dir) }) // before the host's own, which audits
+			out, _, code := h.cove("doctor", "--leaks")
+			if code == 0 || !strings.Contains(out, top[1:]+"/"+name) {
+				t.Errorf("with %s: status %d\n%s", dir, code, out)
+			}
+			if name == "other" {
+				if err := os.Remove(dir); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	h.kill()
+	h.must("daemon", "start")
+	if out, _, code := h.cove("doctor", "--leaks"); code != 0 {
+		t.Errorf("the next daemon left\n%s", out)
 	}
 }

@@ -234,8 +234,8 @@ func (t *Tree) RemoveTop() error {
 	return errors.Join(errs...)
 }
 
-// List gives the ids of all sandboxes that have a group in any hierarchy,
-// sorted.
+// List gives the names of all groups below the instance's own in any hierarchy,
+// sorted: the ids of sandboxes, and what else has been put there.
 func (t *Tree) List() ([]string, error) {
 	var ids []string
 	for _, h := range t.layout.Hierarchies {
@@ -244,7 +244,7 @@ func (t *Tree) List() ([]string, error) {
 			return nil, fmt.Errorf("list the control groups: %w", err)
 		}
 		for _, e := range entries {
-			if e.IsDir() && checkID(e.Name()) == nil {
+			if e.IsDir() {
 				ids = append(ids, e.Name())
 			}
 		}

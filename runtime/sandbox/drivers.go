@@ -107,6 +107,7 @@ type Cgroups interface {
 	Frozen(id string) (bool, error)
 	Kill(ctx context.Context, id string) error
 	Remove(ctx context.Context, id string) error
+	// List names every group of the instance's, those of sandboxes by id.
 	List() ([]string, error)
 }
 

@@ -80,7 +80,31 @@ func (h *host) busy(name string, n int) {
 
 func TestGuestStrayGroups(t *testing.T) { testStrayGroups(t, guestHost(t)) }
 
-func TestGuestProcessors(t *testing.T) { testProcessors(t, guestHost(t)) }
+// TestGuestProcessors has programs count what they may use; see TestProcessors.
+func TestGuestProcessors(t *testing.T) {
+	h := guestHost(t)
+	h.must("create", "-p", "shell", "-n", "one", "--cpu", "1", "--block-all")
+	h.must("create", "-p", "shell", "-n", "half", "--cpu", "0.5", "--block-all")
+	sets := map[string]string{}
+	for _, name := range []string{"one", "half"} {
+		allowed, online, set := h.counts(name)
+		if sets[name] = set; allowed != 1 || online != 1 {
+			t.Errorf("%s counts %d and %d processors", name, allowed, online)
+		}
+		if file := h.limitFile(name, "cpuset.cpus"); file != set {
+			t.Errorf("%s is on %s, its group on %s", name, set, file)
+		}
+	}
+	if sets["one"] == sets["half"] {
+		t.Errorf("both are on processor %s", sets["one"])
+	}
+	h.must("rm", "--now", "half")
+	h.kill()
+	h.must("daemon", "start")
+	if _, _, set := h.counts("one"); set != sets["one"] {
+		t.Errorf("the next daemon moved it from %s to %s", sets["one"], set)
+	}
+}
 
 // TestGuestLimitFiles has the kernel's own figures be those of the profile.
 func TestGuestLimitFiles(t *testing.T) {

@@ -136,6 +136,10 @@ var (
 // that the next page that a program touches is not its end.
 func room(limit int64) int64 { return min(max(limit/32, 1<<20), 16<<20) }
 
+// least is the lowest limit that leaves room above what is in use, and a little
+// more: that moves.
+func least(used int64) int64 { return used + min(max(used/31+1, 1<<20), 16<<20) + 1<<20 }
+
 // ResizeMemory changes the limits of memory and swap of a sandbox that runs, as
 // [Tree.SetMemory] has them: upwards at once, downwards when so much was given
 // back that there is room below. No process is killed for it. Where that cannot be
@@ -228,7 +232,7 @@ func (g *squeezed) inUse(u usage) error {
 	case fits:
 		used = u.all // what is in the way would have been given back, with more time
 	}
-	return &InUseError{Quantity: Memory, Used: used, Limit: g.max, Least: used + room(used)}
+	return &InUseError{Quantity: Memory, Used: used, Limit: g.max, Least: least(used)}
 }
 
 // legacy is ResizeMemory on v1 (memory.rst), where the kernel itself takes back

@@ -70,7 +70,7 @@ test-gpu: build test-deps ## on a machine with a GPU of NVIDIA's: CUDA in the sa
 
 soak: build test-deps ## the long rounds: kill -9 of the daemon, attach and detach
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=200 COVE_SOAK=1 \
-		COVE_CROWD=100 $(GO) test -count=1 -timeout 60m -v -run 'KillRounds|AttachRounds|Model|Crowd' ./cmd/cove ./runtime/sandbox
+		COVE_CROWD=100 $(GO) test -count=1 -timeout 60m -v -run 'KillRounds|AttachRounds|ResizeRounds|Model|Crowd' ./cmd/cove ./runtime/sandbox
 
 bench: build test-deps ## what the design sets budgets for, beside runc and other programs, as ratios of one run; all figures in bin/bench.json
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m -run '^$$' -bench Budgets -benchtime 1x ./cmd/cove

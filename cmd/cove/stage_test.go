@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"cove/config"
 	"cove/runtime/lifecycle"
 )
 
@@ -53,6 +54,12 @@ func TestKilledAtEveryStage(t *testing.T) {
 		{"cp", "running", lifecycle.Stopped},
 		{"cp", "configured", lifecycle.Stopped},
 		{"cp", "open", lifecycle.Stopped},
+		// The limits are the one or the other, and those of the record.
+		{"resize", "resizing", lifecycle.Started},
+		{"resize", "pids", lifecycle.Started},
+		{"resize", "memory", lifecycle.Started},
+		{"resize", "cpu", lifecycle.Started},
+		{"resize", "recorded", lifecycle.Started},
 		{"rename", "linked", lifecycle.Started},
 		{"rename", "recorded", lifecycle.Destroyed},
 	} {
@@ -74,6 +81,7 @@ func TestKilledAtEveryStage(t *testing.T) {
 			ended := h.daemonThatDies(c.op + "." + c.stage)
 			args := map[string][]string{
 				"create": {"create", "-p", "shell", "-n", f.name}, "delete": {"rm", f.name}, "rename": {"rename", f.name, "renamed"}, "cp": {"cp", f.name + ":/etc/hostname", "-"},
+				"resize": {"resize", f.name, "--cpu", "1.5", "--memory", "1GiB", "--pids", "128"},
 			}[c.op]
 			if args == nil {
 				args = []string{c.op, f.name}
@@ -86,6 +94,11 @@ func TestKilledAtEveryStage(t *testing.T) {
 			settle(h)
 			if got := stateOf(h, f.name); got != c.want {
 				t.Errorf("it is %s, want %s", got, c.want)
+			}
+			if c.op == "resize" {
+				if got := agree(t, h, f.name); (got.Memory == config.GiB) != (c.stage == "recorded") {
+					t.Errorf("killed at %s its limits are %+v", c.stage, got)
+				}
 			}
 			if c.op == "rename" && c.want == lifecycle.Destroyed {
 				h.must("rename", "renamed", f.name) // which is free

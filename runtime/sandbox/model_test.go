@@ -78,11 +78,10 @@ func (c *cove) rest() {
 	}
 }
 
-// TestManagerAgainstModel makes random operations, deaths of PID 1, deaths of
-// the daemon at random stages, and reboots; after each the Manager says what a
-// model of ten lines says, and nothing has leaked.
-func TestManagerAgainstModel(t *testing.T) {
-	// Each check makes some hundred durable writes; soaks make many checks.
+// setChecks says how many checks a model makes. Each makes some hundred durable
+// writes; soaks make many checks.
+func setChecks(t *testing.T) {
+	t.Helper()
 	checks := "20"
 	if os.Getenv("COVE_SOAK") != "" {
 		checks = "300"
@@ -90,6 +89,13 @@ func TestManagerAgainstModel(t *testing.T) {
 	if err := flag.Set("rapid.checks", checks); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestManagerAgainstModel makes random operations, deaths of PID 1, deaths of
+// the daemon at random stages, and reboots; after each the Manager says what a
+// model of ten lines says, and nothing has leaked.
+func TestManagerAgainstModel(t *testing.T) {
+	setChecks(t)
 	stages := []string{
 		"named", "made", "leased", "prepared", "created", "running", "configured", "ended", "released", "pausing", "frozen", "resuming", "thawed", "open",
 	}

@@ -260,6 +260,32 @@ func TestResize(t *testing.T) {
 	is(want)
 }
 
+// TestResizeAgainstModel resizes at random one sandbox that uses more or less of
+// what it may, with deaths of the daemon at every stage: the kernel enforces what
+// the record says.
+func TestResizeAgainstModel(t *testing.T) {
+	setChecks(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		c := newCove(t)
+		defer c.abandon()
+		if err := c.operate("create", "a"); err != nil {
+			rt.Fatal(err)
+		}
+		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
+			c.modelResize(rt, "a", lifecycle.Started, true, rapid.Bool().Draw(rt, "die"))
+			i, err := c.m.Get(everybody, "a")
+			if err != nil || i.State != lifecycle.Started || i.Op != "" {
+				rt.Fatalf("it is %s, %s: %v", i.State, i.Op, err)
+			}
+			c.limitsAgree(rt, i)
+		}
+		if err := c.operate("delete", "a"); err != nil {
+			rt.Fatal(err)
+		}
+		c.audit(rt)
+	})
+}
+
 // TestResizeIsCancelled has a delete come while memory is being given back.
 func TestResizeIsCancelled(t *testing.T) {
 	c := newCove(t)

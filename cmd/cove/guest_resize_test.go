@@ -1,0 +1,133 @@
+//go:build vmtest
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"cove/config"
+	"cove/runtime/lifecycle"
+)
+
+// TestGuestResize is TestResize where the kernel would kill for a limit of memory
+// that is below what is in use.
+func TestGuestResize(t *testing.T) {
+	h := guestHost(t)
+	resizeLive(t, h)
+	resizeMemory(t, h)
+}
+
+// TestGuestResizeCPU sees in cpu.stat what a limit of the processor does.
+func TestGuestResizeCPU(t *testing.T) {
+	h := guestHost(t)
+	h.must("create", "-p", "shell", "-n", "c", "--cpu", "2")
+	h.must("exec", "c", "--", "sh", "-c", "setsid sh -c 'while :; do :; done' > /dev/null 2>&1 & :")
+	throttled := func() int {
+		text := groupFile(t, h.inspect("c"), "cpu", "cpu.stat", "")
+		for line := range strings.Lines(text) {
+			if n, ok := strings.CutPrefix(strings.TrimSpace(line), "nr_throttled "); ok {
+				v, err := strconv.Atoi(n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return v
+			}
+		}
+		t.Fatalf("no nr_throttled in %q", text)
+		return 0
+	}
+	if n := throttled(); n != 0 {
+		t.Errorf("one busy loop was throttled %d times by a limit of 2", n)
+	}
+	h.must("resize", "c", "--cpu", "0.1")
+	before := throttled()
+	awaitGuest(t, "it is throttled at 0.1", func() bool { return throttled() > before+2 })
+	h.must("resize", "c", "--cpu", "0")
+	after := throttled()
+	time.Sleep(time.Second) // ten periods, none of which may count
+	if n := throttled(); n != after {
+		t.Errorf("without a limit it was throttled %d times", n-after)
+	}
+	h.must("rm", "c")
+}
+
+// awaitGuest waits for what the kernel has no event for.
+func awaitGuest(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: it did not come about", what)
+		}
+	}
+}
+
+// TestGuestResizeSwap has memory go down into swap, and both refused where it is
+// in use.
+func TestGuestResizeSwap(t *testing.T) {
+	h := guestHost(t)
+	file := filepath.Join(os.Getenv("TMPDIR"), "swap")
+	for _, args := range [][]string{{"dd", "if=/dev/zero", "of=" + file, "bs=1M", "count=128"}, {"chmod", "600", file}, {"mkswap", file}, {"swapon", file}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("swapoff", file).CombinedOutput(); err != nil {
+			t.Errorf("swapoff: %v\n%s", err, out)
+		}
+		_ = os.Remove(file)
+	})
+	alive := holding(t, h, "w", 80)
+	kills := oomKills(t, h, "w")
+	h.refuse(1, []string{"of memory are in use: 64MiB cannot be the limit"}, "resize", "w", "--memory", "64MiB")
+	begin := time.Now()
+	h.must("resize", "w", "--memory", "64MiB", "--swap", "64MiB")
+	t.Logf("80 MiB into 64 with swap: %v", time.Since(begin))
+	if got := agree(t, h, "w"); got.Memory != 64*config.MiB || got.Swap != 64*config.MiB || !alive() {
+		t.Errorf("in force is %+v, alive %v", got, alive())
+	}
+	h.refuse(1, []string{"of swap are in use: 0 cannot be the limit"}, "resize", "w", "--swap", "0", "--memory", "512MiB")
+	if got := agree(t, h, "w"); got.Swap != 64*config.MiB || !alive() {
+		t.Errorf("the refused resize left %+v, alive %v", got, alive())
+	}
+	if n := oomKills(t, h, "w"); n != kills {
+		t.Errorf("the kernel has killed %d for memory", n-kills)
+	}
+	h.must("rm", "w")
+}
+
+// TestGuestResizeStages kills the daemon at each stage, while 100 MiB are in use.
+func TestGuestResizeStages(t *testing.T) {
+	h := guestHost(t)
+	alive := holding(t, h, "s", 100)
+	for i, stage := range []string{"pids", "memory", "recorded"} {
+		before := agree(t, h, "s")
+		h.must("daemon", "stop")
+		ended := h.daemonThatDies("resize." + stage)
+		memory := config.Size(160+i) * config.MiB
+		if _, stderr, code := h.cove("resize", "s", "--memory", fmt.Sprint(int64(memory)), "--pids", fmt.Sprint(200+i)); code != 1 {
+			t.Errorf("resize while the daemon dies: status %d\n%s", code, stderr)
+		}
+		ended()
+		h.must("daemon", "start")
+		settle(h)
+		got := agree(t, h, "s")
+		if stage != "recorded" && got != before || stage == "recorded" && got.Memory != memory {
+			t.Errorf("killed at %s its limits are %+v of %+v", stage, got, before)
+		}
+		if state := stateOf(h, "s"); state != lifecycle.Started || !alive() {
+			t.Errorf("killed at %s it is %s, alive %v", stage, state, alive())
+		}
+	}
+	h.must("rm", "s")
+}
+
+// TestGuestResizeRounds is TestResizeRounds where limits are v2's.
+func TestGuestResizeRounds(t *testing.T) { resizeRounds(t, guestHost(t), rounds(4)) }

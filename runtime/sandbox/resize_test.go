@@ -293,13 +293,14 @@ func TestResizeIsCancelled(t *testing.T) {
 	if _, err := c.m.Create(ctx, everybody, CreateRequest{Name: "a", Spec: testSpec()}); err != nil {
 		t.Fatal(err)
 	}
-	c.held = make(chan struct{})
+	held := make(chan struct{})
+	c.held = held
 	done := make(chan error, 1)
 	go func() {
 		_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Memory: new(config.GiB)})
 		done <- err
 	}()
-	<-c.held
+	<-held
 	if _, err := c.m.Delete(ctx, everybody, "a"); err != nil {
 		t.Error(err)
 	}

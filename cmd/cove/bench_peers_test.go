@@ -126,7 +126,12 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 	if err := driver.Prepare(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if err := rootfs.Create(box, "baseline", ""); err != nil {
+	top, err := os.Open(box)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = top.Close() }()
+	if err := rootfs.Create(top, "baseline", ""); err != nil {
 		b.Fatal(err)
 	}
 	const base = 1<<30 + 1<<20

@@ -35,7 +35,7 @@ func BenchmarkCreate(b *testing.B) {
 	needRoot(b)
 	dir := b.TempDir()
 	for i := 0; b.Loop(); i++ {
-		if err := Create(filepath.Join(dir, strconv.Itoa(i)), "box", ""); err != nil {
+		if err := createAt(filepath.Join(dir, strconv.Itoa(i)), "box", ""); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -283,7 +283,7 @@ func TestAFailedCheckStopsNewMounts(t *testing.T) {
 	if err := w.host.Prepare(context.Background()); err == nil {
 		t.Fatal("no error without /usr")
 	}
-	if err := Create(w.dir("a"), "", ""); err != nil {
+	if err := createAt(w.dir("a"), "", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.host.Mount(context.Background(), w.dir("a"), w.target("a"), baseA); err == nil {
@@ -333,7 +333,7 @@ func TestManyAtOnce(t *testing.T) {
 			id, base := string(rune('a'+i)), baseA+uint32(i)*mount.IDs
 			for range 3 {
 				err := errors.Join(
-					Create(w.dir(id), "", ""),
+					createAt(w.dir(id), "", ""),
 					w.host.Mount(context.Background(), w.dir(id), w.target(id), base))
 				if err != nil {
 					t.Error(err)

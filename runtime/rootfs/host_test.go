@@ -74,11 +74,23 @@ func (w *world) sub(t *testing.T) *world {
 func (w *world) dir(id string) string    { return filepath.Join(w.state, "sandboxes", id) }
 func (w *world) target(id string) string { return filepath.Join(w.run, "sandboxes", id, "root") }
 
+// createAt is Create in a directory that is made where it is missing.
+func createAt(dir, hostname, gitconfig string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	top, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(Create(top, hostname, gitconfig), top.Close())
+}
+
 // up creates, where needed, and mounts a sandbox's root; it is unmounted when
 // the test ends.
 func (w *world) up(id string, base uint32) string {
 	w.t.Helper()
-	if err := Create(w.dir(id), "box-"+id, ""); err != nil {
+	if err := createAt(w.dir(id), "box-"+id, ""); err != nil {
 		w.t.Fatal(err)
 	}
 	if err := w.host.Mount(context.Background(), w.dir(id), w.target(id), base); err != nil {
@@ -369,7 +381,7 @@ func TestDamagedRootsAreRefused(t *testing.T) {
 	for name, damage := range tests {
 		t.Run(name, func(t *testing.T) {
 			id := strings.ReplaceAll(name, " ", "")
-			if err := errors.Join(Create(w.dir(id), "", ""), damage(w.dir(id))); err != nil {
+			if err := errors.Join(createAt(w.dir(id), "", ""), damage(w.dir(id))); err != nil {
 				t.Fatal(err)
 			}
 			err := w.host.Mount(context.Background(), w.dir(id), w.target(id), baseA)
@@ -390,7 +402,7 @@ func replace(path, target string) error { return os.Symlink(target, path) }
 
 func TestTargetsOutsideOfTheRunDirectoryAreRefused(t *testing.T) {
 	w := newWorld(t, fixture(t))
-	if err := Create(w.dir("a"), "", ""); err != nil {
+	if err := createAt(w.dir("a"), "", ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, target := range []string{w.run, w.state, filepath.Join(w.run, "../x"), "/"} {
@@ -410,12 +422,12 @@ func TestTargetsOutsideOfTheRunDirectoryAreRefused(t *testing.T) {
 func TestCreateChecksTheHostName(t *testing.T) {
 	needRoot(t)
 	for _, bad := range []string{"a b", "a\nb", "-a", "a..b", "ü", strings.Repeat("a", 64) + "b", "a\t127.0.0.1"} {
-		if err := Create(filepath.Join(t.TempDir(), "s"), bad, ""); err == nil {
+		if err := createAt(filepath.Join(t.TempDir(), "s"), bad, ""); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
 	}
 	dir := filepath.Join(t.TempDir(), "s")
-	if err := errors.Join(Create(dir, "one", "first"), Create(dir, "two", "second")); err != nil {
+	if err := errors.Join(createAt(dir, "one", "first"), createAt(dir, "two", "second")); err != nil {
 		t.Fatal(err)
 	}
 	if raw, err := os.ReadFile(filepath.Join(dir, upperRoot, "etc/hostname")); err != nil || string(raw) != "one\n" {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"cove/runtime/disk"
 	"cove/runtime/mount"
 )
 
@@ -28,6 +29,9 @@ type Options struct {
 	// HostRoot is the root of the system that sandboxes are made from; "" is
 	// "/".
 	HostRoot string
+	// Disks has the disks of sandboxes that have one, mounted. It belongs to
+	// the caller, who closes it after the Host. Nil where none has one.
+	Disks *disk.Driver
 	// IDMaps makes the id maps. It belongs to the caller, who closes it after
 	// the Host.
 	IDMaps *mount.IDMaps

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -25,23 +26,15 @@ const (
 	workUsr   = "work/usr"
 )
 
-// Create makes the directories that hold a sandbox's changes in sandboxDir,
-// which is made too when it is missing, and writes /etc/hostname and /etc/hosts
+// Create makes the directories that hold a sandbox's changes in top, its
+// directory or the root of its disk, and writes /etc/hostname and /etc/hosts
 // for hostname ("" leaves the skeleton's) and /etc/gitconfig ("" writes none). What exists is kept, so it may be
 // called again after a crash, but never while the sandbox is mounted. Owners
 // on disk are those inside: root is 0, whatever range the sandbox runs in.
-func Create(sandboxDir, hostname, gitconfig string) error {
+func Create(top *os.File, hostname, gitconfig string) error {
 	if hostname != "" && !config.ValidHostname(hostname) {
 		return fmt.Errorf("host name %q: must be letters, digits, dashes and dots, at most 64", hostname)
 	}
-	if err := os.MkdirAll(sandboxDir, 0o700); err != nil {
-		return fmt.Errorf("create root: %w", err)
-	}
-	top, err := os.OpenFile(sandboxDir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("create root: %w", err)
-	}
-	defer func() { _ = top.Close() }()
 	for _, d := range []string{"upper", upperRoot, upperUsr, "work", workRoot, workUsr} {
 		if err := makeDir(top, d); err != nil {
 			return fmt.Errorf("create root: %w", err)
@@ -94,7 +87,7 @@ func makeDir(top *os.File, rel string) error {
 
 // Mount mounts the sandbox's root at target, a directory below the run
 // directory, which is made with all directories on the way enterable for the
-// ids from base on, as whom the sandbox runs. It takes 1 to 2 ms once the host
+// ids from base on, as whom the sandbox runs. A disk that it has is open. It takes 1 to 2 ms once the host
 // image is prepared and base's id map is made; before that it prepares.
 // Errors: [ErrDamaged], [ErrMounted], mount.ErrNoIDMap, mount.ErrReadOnly,
 // ctx's. After an error nothing stays mounted.
@@ -157,7 +150,12 @@ func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os
 		}
 		return t
 	}
-	changes := clone(sandboxDir, false)
+	var changes *mount.Tree
+	if h.opts.Disks == nil {
+		changes = clone(sandboxDir, false)
+	} else if changes, err = h.opts.Disks.Tree(sandboxDir, id); err == nil {
+		trees = append(trees, changes)
+	}
 	skeleton := clone(filepath.Join(h.layerDir, use.skeleton), true)
 	mask := clone(filepath.Join(h.layerDir, use.mask), true)
 	usr := clone(filepath.Join(h.opts.HostRoot, "usr"), true)
@@ -257,20 +255,24 @@ func enterable(parent *os.File, name string) (*os.File, error) {
 	return d, nil
 }
 
-// Unmount takes the root at target away, with everything mounted below it, and
-// removes the directory. It returns as soon as the root is no longer in the
+// Unmount takes the root at target away, with everything mounted below it,
+// removes the directory, and closes the disk of the sandbox in sandboxDir. It returns as soon as the root is no longer in the
 // tree; what remains, writing the upper's file system to disk (overlayfs does
 // that with its last user, and it may take long), goes on in the background,
 // and a Mount at the same target, Drain and Close wait for it. Call it after the
 // sandbox's last process is gone: else that process does the writing before it
 // dies. A target that is not mounted or does not exist is no error.
-func (h *Host) Unmount(_, target string) error {
+func (h *Host) Unmount(sandboxDir, target string) error {
 	held := h.reclaim(target)
 	if held == nil {
 		held = hold(target)
 	}
 	err := mount.Unmount(target)
-	h.letGo(target, held)
+	var own io.Closer
+	if h.opts.Disks != nil {
+		own = h.opts.Disks.Leave(filepath.Base(sandboxDir))
+	}
+	h.letGo(target, held, own)
 	if err != nil {
 		return err
 	}
@@ -328,20 +330,30 @@ func hold(target string) []*os.File {
 	return held
 }
 
-// letGo closes what was held, in the background while the Host is open.
-func (h *Host) letGo(target string, held []*os.File) {
+// letGo closes what was held and then the disk that it lies on, in the background
+// while the Host is open.
+func (h *Host) letGo(target string, held []*os.File, own io.Closer) {
+	end := func() {
+		closeAll(held)
+		if own == nil {
+			return
+		}
+		if err := own.Close(); err != nil {
+			h.log.Warn("closing a sandbox's disk", "target", target, "err", err)
+		}
+	}
 	key := filepath.Clean(target)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		closeAll(held)
+		end()
 		return
 	}
 	before := h.leaving[key]
 	gone := make(chan struct{})
 	h.leaving[key] = gone
 	h.wg.Go(func() {
-		closeAll(held)
+		end()
 		if before != nil {
 			<-before
 		}

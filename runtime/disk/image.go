@@ -1,0 +1,312 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	imageFile   = "disk.img"
+	templateDir = "disks"
+	// templatePrefix names the layout too: when it changes, so does this.
+	templatePrefix = "ext4-1-"
+	// maxTemplates is how many sizes are kept at hand.
+	maxTemplates = 32
+	// formatTimeout bounds mke2fs, checkTimeout e2fsck and resize2fs: the latter read
+	// all of a file system's own blocks.
+	formatTimeout = time.Minute
+	checkTimeout  = 10 * time.Minute
+
+	blockSize = 4096
+	mib       = 1 << 20
+)
+
+// whole is a size in whole blocks, no larger than size.
+func whole(size int64) int64 { return size &^ (blockSize - 1) }
+
+// mkfsArgs make a file system of that size. No block is set aside for root. Nothing
+// is written that may as well be a hole: the image is made of zeros. The journal is
+// what lets a disk survive a power cut without a check; a small one does, for it
+// holds no data. What grows the file system later finds its tables reserved.
+func mkfsArgs(size int64) []string {
+	journal := min(max(size/64/mib, 4), 64)
+	perInode := 16384
+	if size < 512*mib {
+		perInode = 8192
+	}
+	grown := max(16*size, 64<<30) / blockSize
+	return []string{
+		"-q", "-F", "-m", "0", "-b", strconv.Itoa(blockSize), "-I", "256", "-i", strconv.Itoa(perInode),
+		"-J", "size=" + strconv.FormatInt(journal, 10), "-e", "remount-ro", "-L", "cove",
+		"-O", "none,has_journal,ext_attr,resize_inode,dir_index,sparse_super,large_file,filetype,extent,flex_bg,huge_file,dir_nlink,extra_isize,64bit,metadata_csum,metadata_csum_seed",
+		"-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0,resize=" + strconv.FormatInt(min(grown, 1<<32-1), 10),
+		imageArg,
+	}
+}
+
+// makeImage makes the image at path, which does not exist, and returns it open and
+// on the host's disk.
+func (d *Driver) makeImage(ctx context.Context, path string, s Spec) (_ *os.File, err error) {
+	template, err := d.template(ctx, s.Size)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = template.Close() }()
+	image, err := os.OpenFile(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make the disk: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, image.Close(), os.Remove(path))
+		}
+	}()
+	if err := copySparse(image, template); err != nil {
+		return nil, fmt.Errorf("make the disk: %w", err)
+	}
+	if s.Reserve {
+		if err := setAside(image, s.Size); err != nil {
+			return nil, err
+		}
+	}
+	if err := freshUUID(image); err != nil {
+		return nil, fmt.Errorf("make the disk: %w", err)
+	}
+	if err := image.Sync(); err != nil {
+		return nil, fmt.Errorf("make the disk: %w", err)
+	}
+	return image, nil
+}
+
+// template opens the empty file system of that size, which is made once.
+func (d *Driver) template(ctx context.Context, size int64) (*os.File, error) {
+	path := filepath.Join(d.templates, templatePrefix+strconv.FormatInt(size, 10))
+	if f, err := os.Open(path); !errors.Is(err, os.ErrNotExist) {
+		return f, err
+	}
+	d.making.Lock()
+	defer d.making.Unlock()
+	if f, err := os.Open(path); !errors.Is(err, os.ErrNotExist) {
+		return f, err
+	}
+	if err := d.makeTemplate(ctx, path, size); err != nil {
+		return nil, err
+	}
+	d.pruneTemplates()
+	return os.Open(path)
+}
+
+func (d *Driver) makeTemplate(ctx context.Context, path string, size int64) (err error) {
+	tmp, err := os.CreateTemp(d.templates, tmpPrefix)
+	if err != nil {
+		return fmt.Errorf("make an empty disk: %w", err)
+	}
+	defer func() {
+		err = errors.Join(err, tmp.Close())
+		if e := os.Remove(tmp.Name()); e != nil && !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}()
+	if err := tmp.Truncate(size); err != nil {
+		if errors.Is(err, unix.EFBIG) {
+			return fmt.Errorf("%w: the host's file system has no files of %s", ErrNoSpace, human(size))
+		}
+		return fmt.Errorf("make an empty disk: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
+	defer cancel()
+	if err := runTool(ctx, tmp, mke2fs, mkfsArgs(size)...); err != nil {
+		return fmt.Errorf("make an empty disk of %s: %w", human(size), err)
+	}
+	if err := tmp.Sync(); err != nil {
+		return fmt.Errorf("make an empty disk: %w", err)
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+// tmpPrefix marks what a crash may leave half made.
+const tmpPrefix = ".tmp-"
+
+// pruneTemplates keeps the number of templates bounded, and removes what a crash
+// left and what another layout had.
+func (d *Driver) pruneTemplates() {
+	entries, err := os.ReadDir(d.templates)
+	if err != nil {
+		d.log.Warn("could not look at the empty disks", "error", err)
+		return
+	}
+	kept := 0
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), templatePrefix) {
+			kept++
+		}
+	}
+	for _, e := range entries {
+		mine := strings.HasPrefix(e.Name(), templatePrefix)
+		if mine && kept <= maxTemplates {
+			continue
+		}
+		if mine {
+			kept--
+		}
+		if err := os.Remove(filepath.Join(d.templates, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			d.log.Warn("could not remove an empty disk", "error", err)
+		}
+	}
+}
+
+// copySparse copies what of src is not a hole, by reference where the host's file
+// system can.
+func copySparse(dst, src *os.File) error {
+	if unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil {
+		return nil
+	}
+	info, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	size := info.Size()
+	if err := dst.Truncate(size); err != nil {
+		return err
+	}
+	// The descriptor's own position is nobody's: the template was opened for this.
+	for at := int64(0); at < size; {
+		from, err := unix.Seek(int(src.Fd()), at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // only a hole is left
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("find data: %w", err)
+		}
+		to, err := unix.Seek(int(src.Fd()), from, unix.SEEK_HOLE)
+		if err != nil {
+			return fmt.Errorf("find a hole: %w", err)
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(dst, from), io.NewSectionReader(src, from, to-from)); err != nil {
+			return err
+		}
+		at = to
+	}
+	return nil
+}
+
+// setAside takes all of the image's space on the host.
+func setAside(image *os.File, size int64) error {
+	err := unix.Fallocate(int(image.Fd()), 0, 0, size)
+	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		if err != nil {
+			err = fmt.Errorf("set the disk aside: %w", err)
+		}
+		return err
+	}
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(image.Fd()), &st) != nil {
+		return fmt.Errorf("%w: %s cannot be set aside", ErrNoSpace, human(size))
+	}
+	var own unix.Stat_t
+	_ = unix.Fstat(int(image.Fd()), &own)
+	// What fallocate could get of it counts as free.
+	free := int64(st.Bavail)*st.Bsize + own.Blocks*512 //nolint:unconvert // the types differ elsewhere
+	return fmt.Errorf("%w: %s cannot be set aside, %s are free", ErrNoSpace, human(size), human(free))
+}
+
+// The superblock of ext4 (Documentation/filesystems/ext4/super.rst).
+const (
+	superAt        = 1024
+	superSize      = 1024
+	superMagicAt   = 0x38
+	superMagic     = 0xEF53
+	superStateAt   = 0x3A
+	superUUIDAt    = 0x68
+	superBlocksAt  = 0x04
+	superBlocksHi  = 0x150
+	superSumAt     = 0x3FC
+	stateClean     = 1
+	stateHasErrors = 2
+)
+
+func readSuper(image *os.File) ([]byte, error) {
+	sb := make([]byte, superSize)
+	if _, err := image.ReadAt(sb, superAt); err != nil {
+		return nil, fmt.Errorf("%w: no file system in it: %w", ErrDamaged, err)
+	}
+	if binary.LittleEndian.Uint16(sb[superMagicAt:]) != superMagic {
+		return nil, fmt.Errorf("%w: no file system in it", ErrDamaged)
+	}
+	return sb, nil
+}
+
+// freshUUID makes the copy's UUID its own: two disks with one UUID confuse what
+// names disks by it on the host (udev). The checksums of everything else do not
+// depend on it (metadata_csum_seed).
+func freshUUID(image *os.File) error {
+	sb, err := readSuper(image)
+	if err != nil {
+		return err
+	}
+	id := sb[superUUIDAt : superUUIDAt+16]
+	if _, err := rand.Read(id); err != nil {
+		return err
+	}
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // RFC 9562, version 4
+	// The kernel's crc32c is not inverted at the end.
+	sum := ^crc32.Checksum(sb[:superSumAt], crc32.MakeTable(crc32.Castagnoli))
+	binary.LittleEndian.PutUint32(sb[superSumAt:], sum)
+	_, err = image.WriteAt(sb, superAt)
+	return err
+}
+
+// mend checks an image whose file system says that it is not in order. One that was
+// only not unmounted is in order: the kernel replays its journal.
+func (d *Driver) mend(ctx context.Context, id string, image *os.File) error {
+	sb, err := readSuper(image)
+	if err != nil {
+		return err
+	}
+	state := binary.LittleEndian.Uint16(sb[superStateAt:])
+	if state&stateClean != 0 && state&stateHasErrors == 0 {
+		return nil
+	}
+	d.log.Warn("the disk of a sandbox is not in order; checking it", "sandbox", id)
+	return check(ctx, image, "-p")
+}
+
+// check runs e2fsck, which mends what it can without a question.
+func check(ctx context.Context, image *os.File, flags ...string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("not done after %v", checkTimeout))
+	defer cancel()
+	err := runTool(ctx, image, e2fsck, append(flags, imageArg)...)
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		if exit.code == 1 { // errors were corrected (e2fsck(8))
+			return nil
+		}
+		return fmt.Errorf("%w: e2fsck -p could not put it in order (run e2fsck on disk.img in its directory yourself, with the sandbox stopped): %w", ErrDamaged, err)
+	}
+	return err
+}
+
+// human is a size for people.
+func human(size int64) string {
+	for _, u := range []struct {
+		name string
+		size int64
+	}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}} {
+		if size >= u.size {
+			return string(bytes.TrimSuffix(strconv.AppendFloat(nil, float64(size)/float64(u.size), 'f', 1, 64), []byte(".0"))) + " " + u.name
+		}
+	}
+	return fmt.Sprintf("%d bytes", size)
+}

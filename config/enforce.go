@@ -21,11 +21,6 @@ func Unenforced(s Spec) []Problem {
 	refuse(s.Image != "host", "image", quote(s.Image), `only "host" works: this machine's own system`)
 	refuse(s.Runtime != "" && s.Runtime != "runc", "runtime", quote(s.Runtime), `only "runc" works`)
 
-	r := s.Resources
-	const none = `set it to "0"`
-	refuse(r.Disk != 0, "resources.disk", "a disk quota of "+r.Disk.String(), none)
-	refuse(r.DiskReserve, "resources.disk_reserve", "true", "set it to false")
-
 	n := s.Network
 	for _, list := range []struct {
 		key     string

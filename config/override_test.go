@@ -143,10 +143,10 @@ func TestOverriddenProblemsNameTheFlag(t *testing.T) {
 	p = resolved(t)
 	noError(t, p.Override("block-all", "false"))
 	noError(t, p.Override("allow", "192.0.2.0/24"))
-	noError(t, p.Override("disk", "1GiB"))
+	noError(t, p.Override("domain", "example.com"))
 	err = p.Check()
 	wantError(t, err, "--allow: network.allow: this build cannot enforce the entry in it")
-	wantError(t, err, "--disk: resources.disk: this build cannot enforce a disk quota of 1GiB")
+	wantError(t, err, "--domain: network.domains: this build cannot enforce the entry in it")
 }
 
 // A flag can put right what the profile lacks.

@@ -27,10 +27,14 @@ const (
 	minCPU    = 0.01 // the shortest quota of CFS, 1 ms of each 100 ms
 	maxCPU    = 1024
 	minMemory = 6 * MiB // below it runc cannot start anything
-	maxSize   = 1 << 60 // memory and swap are added up in an int64
-	minPids   = 32      // PID 1 with its threads, a shell and a command
-	maxPids   = 1 << 22 // the kernel's PID_MAX_LIMIT
-	maxID     = 65535   // a sandbox has 65536 ids
+	// Below it ext4 leaves next to nothing; above it file systems of hosts have
+	// no files so large.
+	minDisk = 16 * MiB
+	maxDisk = 8 << 40
+	maxSize = 1 << 60 // memory and swap are added up in an int64
+	minPids = 32      // PID 1 with its threads, a shell and a command
+	maxPids = 1 << 22 // the kernel's PID_MAX_LIMIT
+	maxID   = 65535   // a sandbox has 65536 ids
 
 	// MaxMounts is how many mounts a Spec may have: each is a descriptor that
 	// travels with the request.
@@ -293,6 +297,9 @@ func (v *validator) resources(r Resources) {
 		v.bad("resources.swap", "set resources.memory too", "swap is counted on top of a memory limit, and there is none")
 	}
 	v.size("resources.disk", r.Disk)
+	if r.Disk > 0 && (r.Disk < minDisk || r.Disk > maxDisk) {
+		v.bad("resources.disk", "", "%v cannot be the size of a disk: want %v to %v, or 0 for none", r.Disk, Size(minDisk), Size(maxDisk))
+	}
 	if r.DiskReserve && r.Disk == 0 {
 		v.bad("resources.disk_reserve", "set resources.disk too", "there is no quota to set aside")
 	}

@@ -31,9 +31,9 @@ func TestValidate(t *testing.T) {
 	}{
 		{"no limits", func(s *Spec) { s.Resources = Resources{} }, ""},
 		{"most", func(s *Spec) {
-			s.Resources = Resources{CPU: 1024, Memory: 1 << 60, Swap: 1 << 60, Disk: 1 << 60, DiskReserve: true, Pids: 1 << 22, GPU: GPURequest{Count: 1}, GPUShared: true}
+			s.Resources = Resources{CPU: 1024, Memory: 1 << 60, Swap: 1 << 60, Disk: 8 << 40, DiskReserve: true, Pids: 1 << 22, GPU: GPURequest{Count: 1}, GPUShared: true}
 		}, ""},
-		{"least", func(s *Spec) { s.Resources = Resources{CPU: 0.01, Memory: 6 * MiB, Pids: 32} }, ""},
+		{"least", func(s *Spec) { s.Resources = Resources{CPU: 0.01, Memory: 6 * MiB, Disk: 16 * MiB, Pids: 32} }, ""},
 		{"nothing optional", func(s *Spec) {
 			s.Shell, s.User, s.Workdir, s.Language, s.Runtime, s.Env = nil, "", "", "", "", nil
 		}, ""},
@@ -77,6 +77,8 @@ func TestValidate(t *testing.T) {
 		{"gpu negative", func(s *Spec) { s.Resources.GPU.Count = -1 }, "resources.gpu: -1 is no number"},
 		{"gpu empty name", func(s *Spec) { s.Resources.GPU.IDs = []string{""} }, "resources.gpu[0]: the name is empty"},
 		{"gpu shared alone", func(s *Spec) { s.Resources.GPUShared = true }, "resources.gpu_shared: there is no GPU"},
+		{"disk too small", func(s *Spec) { s.Resources.Disk = MiB }, "resources.disk: 1MiB cannot be the size of a disk: want 16MiB to 8TiB"},
+		{"disk too large", func(s *Spec) { s.Resources.Disk = 9 << 40 }, "resources.disk: 9TiB cannot be"},
 		{"disk reserve alone", func(s *Spec) { s.Resources.DiskReserve = true }, "resources.disk_reserve: there is no quota"},
 
 		{"network", func(s *Spec) {

@@ -14,6 +14,7 @@ import (
 	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/cgroup"
+	"cove/runtime/disk"
 	"cove/runtime/doctor"
 	"cove/runtime/gpu"
 	"cove/runtime/mount"
@@ -159,7 +160,12 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 	}
 	maps := mount.NewIDMaps(idMaps)
 	giveBack(maps.Close)
-	roots, err := rootfs.New(ctx, rootfs.Options{StateDir: dirs.State, RunDir: dirs.Run, IDMaps: maps, Log: log})
+	disks, err := disk.New(disk.Options{StateDir: dirs.State, Inst: inst, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	giveBack(disks.Close)
+	roots, err := rootfs.New(ctx, rootfs.Options{StateDir: dirs.State, RunDir: dirs.Run, Disks: disks, IDMaps: maps, Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -194,6 +200,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 	opt := &sandbox.Options{
 		StateDir: dirs.State, RunDir: dirs.Run, Inst: inst, BootID: boot, Log: log,
 		Rootfs:  roots,
+		Disks:   disks,
 		Runner:  &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
 		Cgroups: groups,
 		Limiter: groups,
@@ -205,7 +212,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
 		IODevice: func() (cgroup.Device, error) { return cgroup.DeviceOf(dirs.State) },
 		GPUs:     gpus,
-		Probe:    prober(roots, runc, groups, net, gpus, host),
+		Probe:    prober(roots, disks, runc, groups, net, gpus, host),
 		OnStage:  failpoint(),
 	}
 	if p := groups.Processors(); p != nil {
@@ -215,7 +222,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 }
 
 // prober tries what this machine can do, for doctor.
-func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, net *network.Driver, gpus *gpu.Driver, host oci.Host) func(context.Context) []doctor.Check {
+func prober(roots *rootfs.Host, disks *disk.Driver, runc string, groups *cgroup.Tree, net *network.Driver, gpus *gpu.Driver, host oci.Host) func(context.Context) []doctor.Check {
 	return func(ctx context.Context) []doctor.Check {
 		var checks []doctor.Check
 		add := func(name, detail string, err error) {
@@ -227,6 +234,9 @@ func prober(roots *rootfs.Host, runc string, groups *cgroup.Tree, net *network.D
 		version, err := (&runner.Runner{Binary: runc}).Version(ctx)
 		add("runc without known escapes", fmt.Sprintf("%s at %s", version, runc), err)
 		for _, c := range roots.Probe(ctx) {
+			checks = append(checks, doctor.Check(c))
+		}
+		for _, c := range disks.Probe(ctx) {
 			checks = append(checks, doctor.Check(c))
 		}
 		for _, c := range net.Probe() {

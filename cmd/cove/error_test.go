@@ -30,7 +30,7 @@ func TestErrorsAreOneClearLine(t *testing.T) {
 	}{
 		{2, []string{"key.toml:3", "memry", "memory"}, []string{"create", "-p", profile("key.toml", "extends = \"shell\"\n[resources]\nmemry = \"1GiB\"\n")}},
 		{2, []string{"size.toml:3", "memory", "12 bananas"}, []string{"create", "-p", profile("size.toml", "extends = \"shell\"\n[resources]\nmemory = \"12 bananas\"\n")}},
-		{2, []string{"disk.toml:3", "disk"}, []string{"create", "-p", profile("disk.toml", "extends = \"shell\"\n[resources]\ndisk = \"1GiB\"\n")}},
+		{2, []string{"disk.toml:3", "disk", "16MiB"}, []string{"create", "-p", profile("disk.toml", "extends = \"shell\"\n[resources]\ndisk = \"1MiB\"\n")}},
 		{2, []string{"ask.toml:2", "network.ask"}, []string{"create", "-p", profile("ask.toml", "description = \"asks\"\nnetwork.ask = true\n")}},
 		{2, []string{"network.lan", "block_all"}, []string{"create", "-p", "untrusted", "--lan"}},
 		{2, []string{"resources.gpu", "this machine has no GPU", "cove doctor"}, []string{"create", "-p", "shell", "--gpu", "1"}},

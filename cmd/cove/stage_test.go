@@ -14,7 +14,8 @@ import (
 )
 
 // TestKilledAtEveryStage kills the daemon at each stage that an operation
-// records, and says what the next daemon makes of it.
+// records, and says what the next daemon makes of it. The sandboxes have disks,
+// which are one more thing to give back.
 func TestKilledAtEveryStage(t *testing.T) {
 	h := realHost(t)
 	for _, c := range []struct {
@@ -23,14 +24,17 @@ func TestKilledAtEveryStage(t *testing.T) {
 	}{
 		// Nobody was told of the sandbox: it is rolled back, its name is free.
 		{"create", "named", lifecycle.Destroyed},
+		{"create", "formatted", lifecycle.Destroyed},
 		{"create", "made", lifecycle.Destroyed},
 		{"create", "leased", lifecycle.Destroyed},
+		{"create", "opened", lifecycle.Destroyed},
 		{"create", "prepared", lifecycle.Destroyed},
 		{"create", "created", lifecycle.Destroyed},
 		{"create", "running", lifecycle.Destroyed},
 		{"create", "configured", lifecycle.Destroyed},
 		// What does not run yet is rolled back, what does is adopted.
 		{"start", "leased", lifecycle.Stopped},
+		{"start", "opened", lifecycle.Stopped},
 		{"start", "prepared", lifecycle.Stopped},
 		{"start", "created", lifecycle.Stopped},
 		{"start", "running", lifecycle.Stopped},
@@ -68,7 +72,7 @@ func TestKilledAtEveryStage(t *testing.T) {
 			h.must("daemon", "start")
 			f := &fate{name: "s"}
 			if c.op != "create" {
-				h.must("create", "-p", "shell", "-n", f.name)
+				h.must("create", "-p", "shell", "--disk", "32MiB", "-n", f.name)
 				mark(h, f)
 				if c.op == "start" || c.op == "cp" {
 					h.must("stop", f.name)
@@ -80,7 +84,7 @@ func TestKilledAtEveryStage(t *testing.T) {
 			h.must("daemon", "stop")
 			ended := h.daemonThatDies(c.op + "." + c.stage)
 			args := map[string][]string{
-				"create": {"create", "-p", "shell", "-n", f.name}, "delete": {"rm", f.name}, "rename": {"rename", f.name, "renamed"}, "cp": {"cp", f.name + ":/etc/hostname", "-"},
+				"create": {"create", "-p", "shell", "--disk", "32MiB", "-n", f.name}, "delete": {"rm", f.name}, "rename": {"rename", f.name, "renamed"}, "cp": {"cp", f.name + ":/etc/hostname", "-"},
 				"resize": {"resize", f.name, "--cpu", "1.5", "--memory", "1GiB", "--pids", "128"},
 			}[c.op]
 			if args == nil {
@@ -103,7 +107,7 @@ func TestKilledAtEveryStage(t *testing.T) {
 			if c.op == "rename" && c.want == lifecycle.Destroyed {
 				h.must("rename", "renamed", f.name) // which is free
 			} else if c.want == lifecycle.Destroyed {
-				h.must("create", "-p", "shell", "-n", f.name)
+				h.must("create", "-p", "shell", "--disk", "32MiB", "-n", f.name)
 				mark(h, f)
 			}
 			verify(t, h, f)

@@ -35,8 +35,8 @@ type Stats struct {
 	NetTx     int64   `json:"net_tx"`
 	NetRxRate float64 `json:"net_rx_rate"`
 	NetTxRate float64 `json:"net_tx_rate"`
-	// Disk is what the sandbox's own files occupy on the host, DiskLimit its
-	// quota.
+	// Disk is what the sandbox's own files take of its quota, DiskLimit the
+	// quota; without one it is not known.
 	Disk      int64 `json:"disk"`
 	DiskLimit int64 `json:"disk_limit,omitempty"`
 	// IORead and IOWrite are bytes that went between the sandbox and block

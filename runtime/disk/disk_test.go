@@ -311,7 +311,7 @@ func TestReserveTakesAllOrNothing(t *testing.T) {
 	if err := unix.Statfs(w.state, &st); err != nil {
 		t.Fatal(err)
 	}
-	tooMuch := int64(st.Bavail)*int64(st.Bsize) + 8<<30
+	tooMuch := int64(st.Bavail)*st.Bsize + 8<<30
 	_, err := w.tryCreate("two", Spec{Size: tooMuch, Reserve: true})
 	if !errors.Is(err, ErrNoSpace) || !strings.Contains(fmt.Sprint(err), "are free") {
 		t.Errorf("setting aside %s: %v", human(tooMuch), err)
@@ -487,5 +487,58 @@ func BenchmarkCreate(b *testing.B) {
 				b.StartTimer()
 			}
 		})
+	}
+}
+
+// A host's disk that fills up behind a thin disk is an error inside, and no more:
+// what was written before is still there.
+func TestFullHostBehindADisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("disks need root")
+	}
+	base := t.TempDir()
+	host := filepath.Join(base, "host")
+	sh(t, fmt.Sprintf("truncate -s 128M %[1]s.img && mkfs.ext4 -q -m 0 %[1]s.img && mkdir %[1]s && mount -o loop %[1]s.img %[1]s", host))
+	t.Cleanup(func() { sh(t, "umount "+host) })
+	w := worldAt(t, filepath.Join(host, "state"))
+	s := Spec{Size: 1 << 30}
+	root := w.create("one", s)
+	for i := range 50 {
+		if _, err := write(t, root, fmt.Sprint("before", i), 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := write(t, root, "big", 300*mib)
+	if err == nil {
+		t.Fatal("more was written than the host has")
+	}
+	t.Logf("%s were taken, then: %v", human(n), err)
+	_ = root.Close()
+	w.leave("one")
+	// Space is back.
+	image := filepath.Join(w.dir("one"), imageFile)
+	sh(t, "truncate -s 400M "+host+".img && losetup -c $(losetup -n -O NAME -j "+host+".img) && umount "+host+" && e2fsck -fp "+host+".img >/dev/null; resize2fs "+host+".img >/dev/null 2>&1 && mount -o loop "+host+".img "+host)
+	root = w.open("one", s)
+	for i := range 50 {
+		info, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d/before%d", root.Fd(), i))
+		if err != nil || info.Size() != 100 {
+			t.Fatalf("a file of before: %v", err)
+		}
+	}
+	if err := unix.Unlinkat(int(root.Fd()), "big", 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		t.Error(err)
+	}
+	if _, err := write(t, root, "after", mib); err != nil {
+		t.Error(err)
+	}
+	_ = root.Close()
+	w.leave("one")
+	fsck(t, image)
+}
+
+func sh(t testing.TB, script string) {
+	t.Helper()
+	if out, err := exec.Command("/bin/sh", "-c", script).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 }

@@ -23,8 +23,10 @@ const (
 	templateDir = "disks"
 	// templatePrefix names the layout too: when it changes, so does this.
 	templatePrefix = "ext4-1-"
-	// maxTemplates is how many sizes are kept at hand.
+	// maxTemplates is how many sizes are kept at hand, maxKept up to which: an empty
+	// disk takes some 1/70000 of its size.
 	maxTemplates = 32
+	maxKept      = 512 << 30
 	// formatTimeout bounds mke2fs, checkTimeout e2fsck and resize2fs: the latter read
 	// all of a file system's own blocks.
 	formatTimeout = time.Minute
@@ -60,6 +62,11 @@ func mkfsArgs(size int64) []string {
 // makeImage makes the image at path, which does not exist, and returns it open and
 // on the host's disk.
 func (d *Driver) makeImage(ctx context.Context, path string, s Spec) (_ *os.File, err error) {
+	if s.Reserve {
+		if err := room(d.templates, s.Size, s.Size); err != nil {
+			return nil, err
+		}
+	}
 	template, err := d.template(ctx, s.Size)
 	if err != nil {
 		return nil, err
@@ -106,7 +113,11 @@ func (d *Driver) template(ctx context.Context, size int64) (*os.File, error) {
 		return nil, err
 	}
 	d.pruneTemplates()
-	return os.Open(path)
+	f, err := os.Open(path)
+	if err == nil && size > maxKept {
+		err = os.Remove(path)
+	}
+	return f, err
 }
 
 func (d *Driver) makeTemplate(ctx context.Context, path string, size int64) (err error) {
@@ -203,24 +214,36 @@ func copySparse(dst, src *os.File) error {
 	return nil
 }
 
-// setAside takes all of the image's space on the host.
+// setAside takes all of the image's space on the host. What is more than there is, is
+// not tried: for a moment nobody else would have any.
 func setAside(image *os.File, size int64) error {
-	err := unix.Fallocate(int(image.Fd()), 0, 0, size)
-	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-		if err != nil {
-			err = fmt.Errorf("set the disk aside: %w", err)
-		}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(image.Fd()), &st); err != nil {
+		return fmt.Errorf("set the disk aside: %w", err)
+	}
+	if err := room(fmt.Sprintf("/proc/self/fd/%d", image.Fd()), size-st.Blocks*512, size); err != nil {
 		return err
 	}
-	var st unix.Statfs_t
-	if unix.Fstatfs(int(image.Fd()), &st) != nil {
-		return fmt.Errorf("%w: %s cannot be set aside", ErrNoSpace, human(size))
+	err := unix.Fallocate(int(image.Fd()), 0, 0, size)
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("%w: %s cannot be set aside; somebody was faster", ErrNoSpace, human(size))
+	case err != nil:
+		return fmt.Errorf("set the disk aside: %w", err)
 	}
-	var own unix.Stat_t
-	_ = unix.Fstat(int(image.Fd()), &own)
-	// What fallocate could get of it counts as free.
-	free := int64(st.Bavail)*st.Bsize + own.Blocks*512 //nolint:unconvert // the types differ elsewhere
-	return fmt.Errorf("%w: %s cannot be set aside, %s are free", ErrNoSpace, human(size), human(free))
+	return nil
+}
+
+// room is whether the file system of path has so many bytes free as are missing of size.
+func room(path string, missing, size int64) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return fmt.Errorf("set the disk aside: %w", err)
+	}
+	if free := int64(st.Bavail) * int64(st.Bsize); missing > free { //nolint:unconvert // the types differ elsewhere
+		return fmt.Errorf("%w: %s cannot be set aside, %s are free", ErrNoSpace, human(size), human(free))
+	}
+	return nil
 }
 
 // The superblock of ext4 (Documentation/filesystems/ext4/super.rst).

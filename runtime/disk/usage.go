@@ -58,7 +58,7 @@ func (h *handle) read() (Usage, error) {
 	if err := unix.Fstat(int(h.image.Fd()), &st); err != nil {
 		return Usage{}, fmt.Errorf("usage of a disk: %w", err)
 	}
-	size := int64(fs.Bsize)
+	size := int64(fs.Bsize) //nolint:unconvert // 32 bits elsewhere
 	return Usage{
 		Quota: int64(fs.Blocks) * size, Used: int64(fs.Blocks-fs.Bfree) * size, Host: st.Blocks * 512,
 	}, nil

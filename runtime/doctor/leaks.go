@@ -17,7 +17,7 @@ import (
 
 // Leak is one thing of an instance's that no sandbox accounts for.
 type Leak struct {
-	Kind string // mount, cgroup, container, process, network, loop, directory, lease, gpu, name
+	Kind string // mount, cgroup, container, process, network, disk, loop, directory, lease, gpu, name
 	What string
 }
 
@@ -35,6 +35,8 @@ type Facts struct {
 	Network []string
 	// GPUs are devices that are held for no sandbox that runs.
 	GPUs []string
+	// Disks are devices that serve images of sandboxes that do not run.
+	Disks []string
 	// Names are the links of the name directory.
 	Names map[string]string
 }
@@ -66,6 +68,9 @@ func Audit(f Facts) ([]Leak, error) {
 	}
 	for _, what := range f.GPUs {
 		add("gpu", "%s", what)
+	}
+	for _, what := range f.Disks {
+		add("disk", "%s", what)
 	}
 	for name, id := range f.Names {
 		if !f.Sandboxes[id] {
@@ -190,7 +195,8 @@ func ended(dir string) bool {
 	return i >= 0 && i+2 < len(data) && (data[i+2] == 'Z' || data[i+2] == 'X')
 }
 
-// loops looks for loop devices on files below the state directory.
+// loops looks for loop devices on files below the state directory that are not
+// disks of running sandboxes.
 func loops(f Facts, add func(string, string, ...any)) error {
 	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	if err != nil {
@@ -202,6 +208,11 @@ func loops(f Facts, add func(string, string, ...any)) error {
 			continue // detached in between
 		}
 		backing := strings.TrimSuffix(strings.TrimSpace(string(data)), " (deleted)")
+		rest, below := strings.CutPrefix(backing, f.StateDir+"/sandboxes/")
+		id, name, _ := strings.Cut(rest, "/")
+		if below && f.Running[id] && name == "disk.img" {
+			continue
+		}
 		if strings.HasPrefix(backing, f.StateDir+"/") {
 			add("loop", "%s on %s", filepath.Base(filepath.Dir(filepath.Dir(file))), backing)
 		}

@@ -49,6 +49,10 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 	if f.Names, err = m.links.List(); err != nil {
 		return nil, fmt.Errorf("list the names: %w", err)
 	}
+	attached, err := m.opt.Disks.Attached()
+	if err != nil {
+		return nil, fmt.Errorf("look at the loop devices: %w", err)
+	}
 	m.mu.Lock()
 	for id, b := range m.boxes {
 		i := b.snapshot()
@@ -59,6 +63,11 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 	f.GPUs = m.gpuLeaks(f.Running)
 	if f.Network, err = m.opt.Network.Strays(func(id string) bool { return f.Running[id] }); err != nil {
 		return nil, fmt.Errorf("look at the network: %w", err)
+	}
+	for id, dev := range attached {
+		if !f.Running[id] {
+			f.Disks = append(f.Disks, fmt.Sprintf("%s for %s", dev, id))
+		}
 	}
 	return doctor.Audit(f)
 }

@@ -100,6 +100,10 @@ func (m *Manager) onlineCPUs(id string) string {
 // ioDevice is the device on which the sandbox's own files are. A disk of its own
 // must be open.
 func (m *Manager) ioDevice(rec record) (cgroup.Device, error) {
+	if rec.Spec.Resources.Disk > 0 {
+		d, err := m.opt.Disks.Device(rec.ID)
+		return cgroup.Device{Major: d.Major, Minor: d.Minor}, err
+	}
 	if m.opt.IODevice == nil {
 		return cgroup.Device{}, cgroup.ErrUnavailable
 	}

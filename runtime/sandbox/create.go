@@ -13,7 +13,6 @@ import (
 
 	"cove/config"
 	"cove/runtime/lifecycle"
-	"cove/runtime/rootfs"
 	"cove/runtime/store"
 	"cove/runtime/volume"
 )
@@ -224,6 +223,7 @@ func (m *Manager) create(o *operation, secrets map[string]string, set *volume.Se
 			if b.snapshot().Pid != 0 {
 				m.stopNow(b) // broken off behind the launch
 			}
+			m.closeDisk(b.id)
 			err = errors.Join(err, m.discard(b))
 		}
 	}()
@@ -263,9 +263,10 @@ func (m *Manager) materialize(o *operation) error {
 	if err := os.Mkdir(fresh, 0o700); err != nil {
 		return noSpace(fmt.Errorf("make the sandbox's directory: %w", err))
 	}
-	if err := rootfs.Create(fresh, rec.Name, gitConfig(rec.Spec)); err != nil {
-		return noSpace(fmt.Errorf("make the sandbox's root: %w", err))
+	if err := m.makeFiles(o.ctx, rec, fresh); err != nil {
+		return err
 	}
+	o.stage("formatted")
 	if err := writeRecord(fresh, rec, true); err != nil {
 		return noSpace(err)
 	}

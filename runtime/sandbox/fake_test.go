@@ -42,6 +42,8 @@ type machine struct {
 	// held, where it is set, is closed by the next change of memory, which then
 	// waits until it is cancelled.
 	held chan struct{}
+	// fake are the disks, as the daemon that lives now has them.
+	fake *fakeDisks
 	// boom fails the named driver call.
 	boom map[string]error
 
@@ -118,7 +120,8 @@ func (m *machine) Ready() bool { return true }
 
 func (m *machine) Detach(string) error { return nil }
 
-func (m *machine) Unmount(_, target string) error {
+func (m *machine) Unmount(dir, target string) error {
+	m.fake.close(filepath.Base(dir))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.mounted, target)
@@ -416,7 +419,7 @@ func (c *cove) open() {
 	}
 	opt := Options{
 		StateDir: state, RunDir: run, Inst: "0test0", BootID: c.boot,
-		Rootfs: c, Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
+		Rootfs: c, Disks: c.disks(), Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
 		OnStage: func(_, stage string) { c.stage(stage) },
 	}
 	if c.timed {

@@ -74,6 +74,10 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 	if err := o.point("leased"); err != nil {
 		return err
 	}
+	if err := m.openDisk(o, rec); err != nil {
+		return err
+	}
+	o.stage("opened")
 
 	m.place(rec)
 	edits, err := m.prepareGPUs(b.id, run.UIDBase, devices)

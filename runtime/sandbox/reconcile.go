@@ -157,6 +157,7 @@ func (m *Manager) look(ctx context.Context, id string) *found {
 	}
 	b.proc = proc
 	f.live = true
+	m.adoptDisk(ctx, b.rec)
 	if run.Phase != phaseStarted || f.op == lifecycle.OpCopy {
 		return f
 	}

@@ -146,6 +146,7 @@ func (rec *recording) take(st *Stats, at time.Time) {
 		return
 	}
 	rec.most.Memory = max(rec.most.Memory, st.Usage.Memory)
+	rec.most.Disk = max(rec.most.Disk, st.Disk)
 	rec.most.Pids = max(rec.most.Pids, st.Usage.Pids)
 	if d < sampleSpan-sampleSlack {
 		return

@@ -280,6 +280,7 @@ func (s *sampler) measure(b *box, st *Stats, now map[string]history) bool {
 	for _, q := range st.Usage.Missing {
 		st.Missing = append(st.Missing, string(q))
 	}
+	s.m.measureDisk(st)
 	s.m.notice(b, st.Usage.OOMKills)
 	c := counted{at: s.m.now(), cpu: st.Usage.CPU, read: st.Usage.IORead, write: st.Usage.IOWrite}
 	if s.m.opt.NetworkCounter != nil {

@@ -37,6 +37,9 @@ type Stats struct {
 	// IOReadRate and IOWriteRate are bytes per second to and from block devices,
 	// since the sample before.
 	IOReadRate, IOWriteRate float64
+	// Disk is how much of its disk is used, in bytes, and DiskLimit the quota;
+	// both are 0 where it has none.
+	Disk, DiskLimit int64
 	// Active is when something was last seen to happen: a program run, a byte
 	// passed (see [Guest.Touch]), output on a terminal, a hundredth of a core in
 	// use. The last two are seen only while samples are taken, and terminals
@@ -44,8 +47,8 @@ type Stats struct {
 	Active time.Time
 	// Due is what automation does next; nil: nothing.
 	Due *Due
-	// Missing names what is not known: quantities of package cgroup and
-	// [MissingRates].
+	// Missing names what is not known: quantities of package cgroup,
+	// [MissingDisk] and [MissingRates].
 	Missing []string
 }
 

@@ -63,6 +63,7 @@ func toStats(s *sandbox.Stats) api.Stats {
 		Memory: u.Memory, MemoryPeak: u.MemoryPeak, MemoryLimit: u.MemoryLimit, Swap: u.Swap,
 		Pids: u.Pids, PidsLimit: u.PidsLimit,
 		NetRx: s.NetRx, NetTx: s.NetTx, NetRxRate: s.NetRxRate, NetTxRate: s.NetTxRate,
+		Disk: s.Disk, DiskLimit: s.DiskLimit,
 		GPUs:   toGPUUses(s.GPUs),
 		IORead: u.IORead, IOWrite: u.IOWrite, IOReadRate: s.IOReadRate, IOWriteRate: s.IOWriteRate,
 		CPUPressure: u.CPUPressure, MemoryPressure: u.MemoryPressure, IOPressure: u.IOPressure,

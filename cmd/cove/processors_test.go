@@ -39,10 +39,7 @@ grep Cpus_allowed_list /proc/self/status`
 // TestProcessors has programs count as many processors as their sandbox may
 // use, with sandboxes on different ones, also over the death of the daemon.
 func TestProcessors(t *testing.T) {
-	testProcessors(t, realHost(t))
-}
-
-func testProcessors(t *testing.T, h *host) {
+	h := realHost(t)
 	all := runtime.NumCPU()
 	if all < 2 {
 		t.Skip("one processor cannot be shared out")
@@ -109,9 +106,8 @@ func testProcessors(t *testing.T, h *host) {
 // TestStrayGroups has the audit find control groups of this instance's that are
 // no sandbox's, by a sandbox's name or by another, and the next daemon clear the
 // former away.
-func TestStrayGroups(t *testing.T) { testStrayGroups(t, realHost(t)) }
-
-func testStrayGroups(t *testing.T, h *host) {
+func TestStrayGroups(t *testing.T) {
+	h := realHost(t)
 	h.must("create", "-n", "a", "--block-all")
 	top := filepath.Dir(h.inspect("a").Running.Cgroup)
 	l, err := cgroup.Detect()
@@ -140,5 +136,33 @@ func testStrayGroups(t *testing.T, h *host) {
 	h.must("daemon", "start")
 	if out, _, code := h.cove("doctor", "--leaks"); code != 0 {
 		t.Errorf("the next daemon left\n%s", out)
+	}
+}
+
+// TestDiskSpeedRefused has the state directory in memory: the speed of a disk that
+// there is not cannot be limited, which is said in one line.
+func TestDiskSpeedRefused(t *testing.T) {
+	bin := binDir(t)
+	if os.Geteuid() != 0 {
+		t.Skip("real sandboxes need root")
+	}
+	base, err := os.MkdirTemp("/dev/shm", "cove-test-")
+	if err != nil {
+		t.Skip(err)
+	}
+	if err := os.Chmod(base, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	h := hostAt(t, bin, base, filepath.Join(base, "state"))
+	t.Cleanup(func() {
+		h.leave()
+		if err := os.RemoveAll(base); err != nil {
+			t.Error(err)
+		}
+	})
+	h.profile("slow", "extends = \"shell\"\n[resources]\nio_write = \"1MiB\"\n")
+	h.refuse(2, []string{"resources.io_write", "no single block device", `set it to "0"`}, "create", "-p", "slow", "-n", "b")
+	if n := len(h.list()); n != 0 {
+		t.Errorf("%d sandboxes are there", n)
 	}
 }

@@ -39,10 +39,10 @@ func (m *Manager) confine(rec record) error {
 		return nil
 	}
 	device, err := m.ioDevice(rec)
-	if err == nil {
-		err = m.opt.Cgroups.SetIO(rec.ID, device, r.IORead, r.IOWrite)
+	if err != nil {
+		return notLimited(r, err, noDevice)
 	}
-	return notLimited(r, err)
+	return notLimited(r, m.opt.Cgroups.SetIO(rec.ID, device, r.IORead, r.IOWrite), "this host gives cove no io controller")
 }
 
 // leave says that a sandbox runs on no processor any more.
@@ -118,11 +118,14 @@ func (m *Manager) checkIO(rec record) error {
 		return nil
 	}
 	_, err := m.ioDevice(rec)
-	return notLimited(r, err)
+	return notLimited(r, err, noDevice)
 }
 
-// notLimited says that the speed of the disk cannot be limited as asked.
-func notLimited(r config.Resources, err error) error {
+const noDevice = "the file system of the state directory is on no single block device"
+
+// notLimited says why the speed of the disk cannot be limited as asked, where err
+// is that the host cannot.
+func notLimited(r config.Resources, err error, why string) error {
 	if !errors.Is(err, cgroup.ErrUnavailable) {
 		return err
 	}
@@ -131,6 +134,6 @@ func notLimited(r config.Resources, err error) error {
 		key = "resources.io_write"
 	}
 	return &InvalidError{Unsupported: true, Problems: []config.Problem{{
-		Key: key, Message: "this machine cannot enforce it: " + err.Error(), Hint: `set it to "0"`,
+		Key: key, Message: "this machine cannot limit it: " + why, Hint: `set it to "0"`,
 	}}}
 }

@@ -328,7 +328,7 @@ func (f *changeForm) foot(th *theme.Theme, w, h int) []string {
 	}
 	hints := []key.Help{f.keys.take.Help(), {Key: "tab", Desc: "next"}, f.keys.cancel.Help(), f.keys.copy.Help()}
 	if f.err != nil {
-		hints = append(hints, f.keys.all.Help())
+		hints = slices.Insert(hints, 3, f.keys.all.Help())
 	}
 	if f.busy != nil {
 		hints = []key.Help{{Key: "esc", Desc: "leave it to the daemon"}, f.keys.copy.Help()}

@@ -65,7 +65,7 @@ func columns() []table.Column {
 	cols[colGPU] = table.Column{Title: "GPU", Min: 4, Max: 7, Right: true, Leaves: 3, Optional: true}
 	cols[colDisk] = table.Column{Title: "DISK", Min: 5, Max: 5, Right: true, Leaves: 6, Optional: true}
 	cols[colDiskLimit] = table.Column{Min: 3, Good: 6, Max: 6, Joined: true, Leaves: 8, Optional: true}
-	cols[colNext] = table.Column{Title: "NEXT", Min: 9, Max: 14, Right: true, Leaves: 4, Optional: true}
+	cols[colNext] = table.Column{Title: "NEXT", Min: 11, Max: 14, Right: true, Leaves: 4, Optional: true}
 	cols[colIdle] = table.Column{Title: "IDLE", Min: 5, Max: 6, Right: true, Leaves: 10}
 	cols[colProfile] = table.Column{Title: "PROFILE", Min: 8, Max: 16, Leaves: 9, Sort: byProfile}
 	cols[colNet] = table.Column{Title: "NET IN/OUT", Min: 10, Max: 11, Right: true, Leaves: 12}

@@ -70,8 +70,11 @@ func untold(fields []string) string {
 	var words []string
 	for _, f := range fields {
 		f = strings.TrimSuffix(f, "_rate")
-		if strings.HasSuffix(f, "_pressure") {
+		switch {
+		case strings.HasSuffix(f, "_pressure"):
 			f = "pressure"
+		case strings.HasPrefix(f, "io_"):
+			f = "io"
 		}
 		if f = text.Clean(f); !slices.Contains(words, f) {
 			words = append(words, f)

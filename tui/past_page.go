@@ -40,7 +40,7 @@ func (a *App) historyPage(p *page, b *api.Sandbox, h int) {
 		return
 	}
 	if len(d.got.Samples) == 0 {
-		p.plain(th.Muted, "It used nothing in that time that was counted.")
+		p.plain(th.Muted, "There is no sample of that time: what runs is counted every ten seconds, what is idle once a minute.")
 	} else {
 		a.pastGraphs(p, b, h)
 	}

@@ -87,7 +87,7 @@ func TestHistoryTab(t *testing.T) {
 	m.key("-", "-", "-", "-", "-")
 	m.see("[24h]")
 	m.key("G") // one that is stopped used nothing
-	m.see("It used nothing in that time")
+	m.see("There is no sample of that")
 	m.key("[", "-")
 	m.see("only the History tab has a range of time")
 	m.key("v", "-")

@@ -222,7 +222,11 @@ func (a *App) about(b *api.Sandbox) (string, theme.Style) {
 		if attention(b) == calm {
 			style = th.Muted
 		}
-		return b.Name + " " + string(b.State) + ": " + r, style
+		words := b.Name + " " + string(b.State) + ": " + r
+		if next := a.nextWords(b); next != "" {
+			words += dot + next
+		}
+		return words, style
 	case b.Progress != "":
 		return b.Name + " " + string(b.State) + ": " + b.Progress, th.Busy
 	}

@@ -147,7 +147,7 @@ func TestStories(t *testing.T) {
 	for _, name := range []string{"box", "zed"} {
 		h.must("create", "-p", "shell", "-n", name)
 	}
-	for _, st := range slices.Concat(formStories(), listStories(), watchStories(), attachStories()) {
+	for _, st := range slices.Concat(formStories(), listStories(), watchStories(), limitsStories(), attachStories()) {
 		t.Run(st.name, func(t *testing.T) {
 			s := &scene{h.in(t)}
 			st.tell(s)
@@ -207,7 +207,7 @@ func formStories() []story {
 			tt.See("$ cove create -p untrusted")
 			tt.Send("\tmade-here\t\t0.5\t256MiB\t99")
 			tt.See("$ cove create -p untrusted -n made-here --cpu 0.5 --memory 256MiB --pids 99")
-			tt.Send("\t\t\tA=it's \"here\"\x1b[BB=$b\tteam=ml\r")
+			tt.Send("\t\t\t\tA=it's \"here\"\x1b[BB=$b\tteam=ml\r")
 			tt.See("created made-here")
 			tt.selected("made-here")
 			d := s.inspect("made-here")
@@ -259,7 +259,7 @@ func formStories() []story {
 			}
 			defer os.RemoveAll(src)
 			tt := s.tui(110, 30)
-			tt.Send("n\tmounted\t\t\t\t\t\t/nowhere:/x")
+			tt.Send("n\tmounted\t\t\t\t\t\t\t/nowhere:/x")
 			tt.See("there is no such directory")
 			tt.Send("\r\x15" + base + "/pro")
 			tt.See("tab completes")

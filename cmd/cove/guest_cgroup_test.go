@@ -15,8 +15,8 @@ import (
 	"cove/runtime/api"
 )
 
-// inside runs a shell's line in a sandbox, which must succeed.
-func (h *host) inside(name, line string) string {
+// line runs a shell's line in a sandbox, which must succeed.
+func (h *host) line(name, line string) string {
 	h.t.Helper()
 	return h.must("exec", name, "--", "sh", "-c", line)
 }
@@ -147,7 +147,7 @@ io_write = "1MiB"
 	took := func(line string) time.Duration {
 		t.Helper()
 		begin := time.Now()
-		h.inside("a", "cd; "+line+" 2>/dev/null")
+		h.line("a", "cd; "+line+" 2>/dev/null")
 		return time.Since(begin)
 	}
 	for _, c := range []struct{ name, line string }{
@@ -200,12 +200,12 @@ func TestGuestKilledForMemory(t *testing.T) {
 	h := guestHost(t)
 	const eat = "head -c %d /dev/zero | tail -c %d | wc -c"
 	h.must("create", "-p", "shell", "-n", "a", "--memory", "96MiB", "--block-all")
-	h.inside("a", fmt.Sprintf(eat, 48<<20, 48<<20))
+	h.line("a", fmt.Sprintf(eat, 48<<20, 48<<20))
 	s := h.usage("a")
 	if s.MemoryPeak < 48<<20 || s.MemoryPeak > 96<<20 || s.MemoryLimit != 96<<20 || s.OOMKills != 0 {
 		t.Errorf("after 48 MiB of 96: %+v", s)
 	}
-	if got := strings.TrimSpace(h.inside("a", fmt.Sprintf(eat, 200<<20, 200<<20))); got == fmt.Sprint(200<<20) {
+	if got := strings.TrimSpace(h.line("a", fmt.Sprintf(eat, 200<<20, 200<<20))); got == fmt.Sprint(200<<20) {
 		t.Error("200 MiB fit into 96")
 	}
 	s = h.untilStats("a", "a kill", func(s api.Stats) bool { return s.OOMKills == 1 })
@@ -215,7 +215,7 @@ func TestGuestKilledForMemory(t *testing.T) {
 	if w := h.inspect("a").Warnings; len(w) != 1 || w[0] != "1 program was killed at the memory limit of 96MiB" {
 		t.Errorf("warnings: %q", w)
 	}
-	if got := h.inside("a", "echo alive"); got != "alive\n" {
+	if got := h.line("a", "echo alive"); got != "alive\n" {
 		t.Errorf("afterwards: %q", got)
 	}
 	// A new daemon knows of it too.

@@ -30,7 +30,7 @@ func TestGuestResizeCPU(t *testing.T) {
 	h.must("create", "-p", "shell", "-n", "c", "--cpu", "2")
 	h.must("exec", "c", "--", "sh", "-c", "setsid sh -c 'while :; do :; done' > /dev/null 2>&1 & :")
 	throttled := func() int {
-		text := groupFile(t, h.inspect("c"), "cpu", "cpu.stat", "")
+		text := limitFile(t, h.inspect("c"), "cpu", "cpu.stat", "")
 		for line := range strings.Lines(text) {
 			if n, ok := strings.CutPrefix(strings.TrimSpace(line), "nr_throttled "); ok {
 				v, err := strconv.Atoi(n)

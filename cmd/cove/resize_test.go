@@ -194,8 +194,8 @@ func agree(t *testing.T, h *host, name string) limits {
 	return got
 }
 
-// groupFile reads a file of a sandbox's group.
-func groupFile(t *testing.T, d api.Detail, controller, v2, v1 string) string {
+// limitFile reads a file of a sandbox's group.
+func limitFile(t *testing.T, d api.Detail, controller, v2, v1 string) string {
 	t.Helper()
 	path := filepath.Join("/sys/fs/cgroup", d.Running.Cgroup, v2)
 	if !unified(t) {
@@ -232,26 +232,26 @@ func inForce(t *testing.T, d api.Detail) limits {
 		}
 		return n
 	}
-	quota, _, _ := strings.Cut(groupFile(t, d, "cpu", "cpu.max", "cpu.cfs_quota_us"), " ")
+	quota, _, _ := strings.Cut(limitFile(t, d, "cpu", "cpu.max", "cpu.cfs_quota_us"), " ")
 	l := limits{
 		CPU:    float64(number(quota)) / 100_000,
-		Memory: config.Size(number(groupFile(t, d, "memory", "memory.max", "memory.limit_in_bytes"))),
-		Pids:   number(groupFile(t, d, "pids", "pids.max", "pids.max")),
+		Memory: config.Size(number(limitFile(t, d, "memory", "memory.max", "memory.limit_in_bytes"))),
+		Pids:   number(limitFile(t, d, "pids", "pids.max", "pids.max")),
 	}
 	r := config.Resources{CPU: l.CPU}
-	weight, want := groupFile(t, d, "cpu", "cpu.weight", "cpu.shares"), r.CPUShares()
+	weight, want := limitFile(t, d, "cpu", "cpu.weight", "cpu.shares"), r.CPUShares()
 	if unified(t) {
 		want = r.CPUWeight()
 	}
 	if weight != strconv.FormatUint(want, 10) {
 		t.Errorf("%v cores weigh %s, want %d", l.CPU, weight, want)
 	}
-	if swap := groupFile(t, d, "memory", "memory.swap.max", "memory.memsw.limit_in_bytes"); unified(t) {
+	if swap := limitFile(t, d, "memory", "memory.swap.max", "memory.memsw.limit_in_bytes"); unified(t) {
 		l.Swap = config.Size(number(swap))
-		if high := groupFile(t, d, "memory", "memory.high", ""); high != "max" {
+		if high := limitFile(t, d, "memory", "memory.high", ""); high != "max" {
 			t.Errorf("memory.high is left at %s", high)
 		}
-		if frozen := groupFile(t, d, "", "cgroup.freeze", ""); frozen != "0" {
+		if frozen := limitFile(t, d, "", "cgroup.freeze", ""); frozen != "0" {
 			t.Error("it is left frozen")
 		}
 	} else if l.Memory > 0 {
@@ -262,7 +262,7 @@ func inForce(t *testing.T, d api.Detail) limits {
 
 func oomKills(t *testing.T, h *host, name string) int {
 	t.Helper()
-	text := groupFile(t, h.inspect(name), "memory", "memory.events", "memory.oom_control")
+	text := limitFile(t, h.inspect(name), "memory", "memory.events", "memory.oom_control")
 	for line := range strings.Lines(text) {
 		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
 			kills, err := strconv.Atoi(n)

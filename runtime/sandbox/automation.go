@@ -53,7 +53,11 @@ func (a *automation) open() {
 	now := a.m.clock()
 	a.last = now.offsets(a.m.opt.BootID)
 	if before, ok := a.m.readOffsets(); !ok || before.parted(a.last) {
-		a.spare(now)
+		a.last.spare(now)
+		a.spare(nil)
+	} else {
+		a.last.Parted, a.last.Spared = before.Parted, before.Spared
+		a.spare(func(r record) bool { return r.since().Before(before.Parted) })
 	}
 	a.m.keepOffsets(a.last)
 	go a.run()
@@ -165,24 +169,35 @@ func (a *automation) watchClocks(now Moment) {
 	if !a.last.parted(o) {
 		// What keeps the time right moves it all the time.
 		if o.Set.Sub(a.last.Set).Abs() > clockStep/10 {
+			o.Parted, o.Spared = a.last.Parted, a.last.Spared
 			a.last = o
 			a.m.keepOffsets(o)
 		}
 		return
 	}
 	a.m.log.Info("the machine slept, or its clock was set: what waits for a time of day is put off", "for", clockGrace)
+	o.spare(now)
 	a.last = o
 	a.m.keepOffsets(o)
-	a.spare(now)
+	a.spare(nil)
 }
 
-func (a *automation) spare(now Moment) {
+// spare puts off what waits for a time of day, of the sandboxes that which
+// names; nil names all.
+func (a *automation) spare(which func(record) bool) {
 	for _, b := range a.m.all() {
 		b.mu.Lock()
-		b.grace = now.Awake + clockGrace
-		b.wake()
+		if which == nil || which(b.rec) {
+			b.grace = a.last.Spared
+			b.wake()
+		}
 		b.mu.Unlock()
 	}
+}
+
+// since is when somebody last made, started, stopped or touched it.
+func (r record) since() time.Time {
+	return slices.MaxFunc([]time.Time{r.Created, r.Started, r.Stopped, r.Touched}, time.Time.Compare)
 }
 
 // look looks at one sandbox and sets when to look at it again.
@@ -286,7 +301,7 @@ func (a *automation) claim(b *box) (*operation, plan) {
 	if b.gone || b.op != nil || a.ctx.Err() != nil {
 		return nil, plan{}
 	}
-	if watch && now.Awake-b.idle.at >= lookShortest/2 { // else it is a moment ago
+	if watch {
 		b.sense(now, c)
 	}
 	p, ok := b.next(now)

@@ -49,11 +49,18 @@ type offsets struct {
 	// was suspended since.
 	Set   time.Time     `json:"set"`
 	Slept time.Duration `json:"slept"`
+	// Parted is when they parted last, Spared the end, in awake time, of the
+	// time in which what was there then is spared.
+	Parted time.Time     `json:"parted,omitzero"`
+	Spared time.Duration `json:"spared,omitempty"`
 }
 
 func (n Moment) offsets(boot string) offsets {
 	return offsets{Boot: boot, Set: n.Wall.Add(-n.Up), Slept: n.Up - n.Awake}
 }
+
+// spare notes that the clocks have parted now.
+func (o *offsets) spare(now Moment) { o.Parted, o.Spared = now.Wall, now.Awake+clockGrace }
 
 // parted tells whether the machine booted, slept or had its clock set between the
 // two.

@@ -298,6 +298,9 @@ func (m *Manager) started(o *operation) error {
 		m.stopNow(b)
 		return noSpace(fmt.Errorf("record the start: %w", err))
 	}
+	b.mu.Lock()
+	b.grace = 0 // whoever starts it knows of it
+	b.mu.Unlock()
 	o.enter(lifecycle.Started)
 	return nil
 }

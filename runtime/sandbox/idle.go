@@ -151,28 +151,34 @@ func (m *Manager) count(id string, a config.Automation) counters {
 	return c
 }
 
-// sense compares what is counted with the last look. The caller holds b.mu.
+// sense compares what is counted with the last look. What is looked at sooner than
+// usual must have used as much as in the usual time to count, for to be asked
+// something takes some too. The caller holds b.mu.
 func (b *box) sense(now Moment, c counters) {
 	i, a := &b.idle, b.rec.Spec.Automation
 	if b.state != lifecycle.Started {
 		i.counted, i.seen = false, nil // what is frozen does nothing
 		return
 	}
-	i.seen = i.seen[:0:0]
-	d := now.Awake - i.at
-	if i.counted && d > 0 {
-		if a.Active(config.ActivityCPU) && (c.uncertain || c.cpu && grown(i.cpu, c.used) >= activeCPU*float64(d)) {
-			i.seen = append(i.seen, config.ActivityCPU)
+	d, period := now.Awake-i.at, lookPeriod(a)
+	span, whole := max(d, period), d >= period*3/4
+	var seen []string
+	if i.counted {
+		if a.Active(config.ActivityCPU) && (c.uncertain || c.cpu && grown(i.cpu, c.used) >= activeCPU*float64(span)) {
+			seen = append(seen, config.ActivityCPU)
 		}
-		if c.net && grown(i.net, c.bytes) >= max(activeBytes, activeNet*d.Seconds()) {
-			i.seen = append(i.seen, config.ActivityNetwork)
+		if c.net && grown(i.net, c.bytes) >= max(activeBytes, activeNet*span.Seconds()) {
+			seen = append(seen, config.ActivityNetwork)
 		}
 	}
-	i.counted, i.at, i.cpu, i.net = true, now.Awake, c.used, c.bytes
-	if i.working {
-		i.seen = append(i.seen, config.ActivityTerminal)
+	if !i.counted || whole || len(seen) > 0 {
+		i.counted, i.at, i.cpu, i.net = true, now.Awake, c.used, c.bytes
+		if i.working {
+			seen = append(seen, config.ActivityTerminal)
+		}
+		i.seen = seen
 	}
-	if len(b.busy()) > 0 {
+	if len(b.busy()) > 0 && (whole || len(seen) > 0 || i.terminals+i.execs > 0) {
 		i.used(now.Awake)
 	}
 }
@@ -214,17 +220,21 @@ func (m *Manager) ask(ctx context.Context, b *box) bool {
 	i.counted, i.at, i.cpu, i.net = true, now.Awake, c.used, c.bytes
 	i.sessions, i.working = len(sessions) > 0 || err != nil, false
 	i.seen = slices.DeleteFunc(i.seen, func(k string) bool { return k == config.ActivityTerminal })
+	prints := false
 	for _, s := range sessions {
 		i.working = i.working || !s.Idle
 		// It is PID 1 that says so: nothing has happened in the future, and
 		// nothing before the start makes the sandbox older.
 		if ago := now.Wall.Sub(s.Activity); ago >= 0 && ago < now.Awake {
 			i.used(now.Awake - ago)
+			prints = prints || ago < lookPeriod(a)
 		}
 	}
 	if i.working {
-		i.seen = append(i.seen, config.ActivityTerminal)
 		i.used(now.Awake)
+	}
+	if i.working || prints {
+		i.seen = append(i.seen, config.ActivityTerminal)
 	}
 	return true
 }

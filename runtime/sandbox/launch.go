@@ -142,7 +142,7 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 	o.stage("configured")
 	b.mu.Lock()
 	b.run, b.ooms, b.killed, b.told, b.frozen = &run, 0, 0, 0, false
-	b.idle, b.grace = idleness{since: m.clock().Awake}, 0
+	b.idle = idleness{since: m.clock().Awake}
 	b.rec.Hostname = rec.Name // written with the start
 	b.mu.Unlock()
 	return nil

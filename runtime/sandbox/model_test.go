@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,15 +101,21 @@ func TestManagerAgainstModel(t *testing.T) {
 		"named", "made", "leased", "prepared", "created", "running", "configured", "ended", "released", "pausing", "frozen", "resuming", "thawed", "open",
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		c := newCove(t)
+		c := newTimed(t)
 		defer c.abandon()
-		model := map[string]lifecycle.State{}
+		model, times := map[string]lifecycle.State{}, ages{}
 		names := []string{"a", "b", "c"}
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			name := rapid.SampledFrom(names).Draw(rt, "name")
-			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "network", "resize", "cp", "die inside", "reopen", "reboot", "die at", "die renaming", "die resizing"}).Draw(rt, "act")
+			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "network", "resize", "cp", "die inside", "reopen", "reboot", "die at", "die renaming", "die resizing", "time", "time", "time"}).Draw(rt, "act")
 			before, exists := model[name]
+			id := ""
+			if i, err := c.m.Get(everybody, name); err == nil {
+				id = i.ID
+			}
 			switch act {
+			case "time":
+				times.pass(rt, c, model)
 			case "die inside":
 				if before.Running() {
 					i, err := c.m.Get(everybody, name)
@@ -133,6 +140,8 @@ func TestManagerAgainstModel(t *testing.T) {
 				if err := os.RemoveAll(filepath.Join(c.dir, "run")); err != nil {
 					rt.Fatal(err)
 				}
+				c.time.boot(time.Minute)
+				times.spare(c.time.now())
 				c.open()
 				for n, s := range model {
 					if s.Running() {
@@ -188,6 +197,7 @@ func TestManagerAgainstModel(t *testing.T) {
 				set(model, name, got)
 			}
 			c.rest()
+			times.look(c, id, strings.HasPrefix(act, "die") || act == "reopen")
 			for _, n := range names {
 				want, ok := model[n]
 				if !ok {
@@ -233,9 +243,13 @@ func set(model map[string]lifecycle.State, name string, s lifecycle.State) {
 func (c *cove) operate(op, name string) error {
 	return c.do(func(ctx context.Context) error {
 		var err error
+		spec := testSpec()
+		if c.timed {
+			spec.Automation = modelAutomation(name)
+		}
 		switch op {
 		case "create":
-			_, err = c.m.Create(ctx, everybody, CreateRequest{Name: name, Spec: testSpec()})
+			_, err = c.m.Create(ctx, everybody, CreateRequest{Name: name, Spec: spec})
 		case "start":
 			_, err = c.m.Start(ctx, everybody, name, StartRequest{})
 		case "stop":

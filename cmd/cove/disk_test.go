@@ -148,3 +148,58 @@ func decode(t testing.TB, text string, v any) {
 		t.Fatalf("%v\n%s", err, text)
 	}
 }
+
+func TestDiskGrows(t *testing.T) {
+	h := realHost(t)
+	h.must("daemon", "start")
+	h.must("create", "-p", "shell", "-n", "plain")
+	h.refuse(2, []string{"without a disk", "--disk"}, "resize", "plain", "--disk", "64MiB")
+	h.must("create", "-p", "shell", "-n", "one", "--disk", "32MiB")
+	h.refuse(2, []string{"only grow", "32MiB"}, "resize", "one", "--disk", "16MiB")
+	h.inside("one", "seq 100000 > /var/numbers")
+	size := func() string { return h.inside("one", "df -B1 --output=size / | tail -1") }
+	// While it runs, where the kernel lets the daemon.
+	_, stderr, code := h.cove("resize", "one", "--disk", "64MiB", "--pids", "500")
+	live := code == 0
+	if live {
+		if got := size(); got != strconv.Itoa(64*mib) {
+			t.Errorf("df after growing live: %s", got)
+		}
+	} else {
+		if !strings.Contains(stderr, "stop it first") {
+			t.Errorf("growing live: status %d, %s", code, stderr)
+		}
+		if got := h.inspect("one").Spec.Resources; got.Disk != 32*mib || got.Pids == 500 {
+			t.Errorf("after a refusal: %+v", got)
+		}
+		h.must("stop", "one")
+		h.must("resize", "one", "--disk", "64MiB")
+		h.must("start", "one")
+		if got := size(); got != strconv.Itoa(64*mib) {
+			t.Errorf("df after growing: %s", got)
+		}
+	}
+	if n, said := h.fill("one", "/var/more", 44); n != 44*mib {
+		t.Errorf("in the new space: %d bytes, %s", n, said)
+	}
+	h.inside("one", "seq 100000 | cmp - /var/numbers")
+	// A daemon that is killed when the disk has grown, but nobody knows.
+	h.must("stop", "one")
+	h.must("daemon", "stop")
+	ended := h.daemonThatDies("resize.grown")
+	if _, _, code := h.cove("resize", "one", "--disk", "96MiB"); code != 1 {
+		t.Errorf("resize while the daemon dies: status %d", code)
+	}
+	ended()
+	h.must("daemon", "start")
+	settle(h)
+	if got := h.inspect("one"); got.Spec.Resources.Disk != 96*mib || got.State != "stopped" {
+		t.Errorf("after the daemon's death: %s, %v", got.State, got.Spec.Resources.Disk)
+	}
+	h.must("start", "one")
+	if got := size(); got != strconv.Itoa(96*mib) {
+		t.Errorf("df after the daemon's death: %s", got)
+	}
+	h.inside("one", "seq 100000 | cmp - /var/numbers")
+	h.must("rm", "one", "plain")
+}

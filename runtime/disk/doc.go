@@ -63,6 +63,9 @@ func SpecOf(r config.Resources) Spec { return Spec{Size: int64(r.Disk), Reserve:
 type Usage struct {
 	// Quota is the size of the disk, 0 where there is none.
 	Quota int64
+	// Growing says that it is larger than its file system: a daemon was killed
+	// while it made it grow.
+	Growing bool
 	// Used is what counts against the quota; only known while the disk is open.
 	Used int64
 	// Host is what it occupies on the host, at most Quota and a few blocks of

@@ -261,6 +261,12 @@ const (
 	stateHasErrors = 2
 )
 
+// superSizeOf is the size of the file system in bytes.
+func superSizeOf(sb []byte) int64 {
+	blocks := uint64(binary.LittleEndian.Uint32(sb[superBlocksHi:]))<<32 | uint64(binary.LittleEndian.Uint32(sb[superBlocksAt:]))
+	return int64(blocks) * blockSize
+}
+
 func readSuper(image *os.File) ([]byte, error) {
 	sb := make([]byte, superSize)
 	if _, err := image.ReadAt(sb, superAt); err != nil {

@@ -22,21 +22,30 @@ const (
 	idleAtEnd   = 4 * mib
 )
 
-// Usage tells how full a disk is, in three system calls at most. Used and a quota
-// that grew are only known while it is open; a sandbox without a disk has Usage{}.
+// Usage tells how full a disk is, in a few system calls. Used is only known while it
+// is open; a sandbox without a disk has Usage{}.
 func (d *Driver) Usage(id string) (Usage, error) {
 	if h := d.handle(id); h != nil {
 		return h.usage()
 	}
-	var st unix.Stat_t
-	path := filepath.Join(d.sandboxes, id, imageFile)
-	switch err := unix.Lstat(path, &st); {
-	case errors.Is(err, unix.ENOENT):
+	image, err := os.OpenFile(filepath.Join(d.sandboxes, id, imageFile), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
 		return Usage{}, nil
-	case err != nil:
-		return Usage{}, &os.PathError{Op: "lstat", Path: path, Err: err}
 	}
-	return Usage{Quota: st.Size, Host: st.Blocks * 512}, nil
+	if err != nil {
+		return Usage{}, err
+	}
+	defer func() { _ = image.Close() }()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(image.Fd()), &st); err != nil {
+		return Usage{}, fmt.Errorf("usage of a disk: %w", err)
+	}
+	sb, err := readSuper(image)
+	if err != nil {
+		return Usage{Quota: st.Size, Host: st.Blocks * 512}, err
+	}
+	size := superSizeOf(sb)
+	return Usage{Quota: size, Growing: st.Size > size, Host: st.Blocks * 512}, nil
 }
 
 func (h *handle) usage() (Usage, error) {
@@ -58,9 +67,10 @@ func (h *handle) read() (Usage, error) {
 	if err := unix.Fstat(int(h.image.Fd()), &st); err != nil {
 		return Usage{}, fmt.Errorf("usage of a disk: %w", err)
 	}
-	size := int64(fs.Bsize) //nolint:unconvert // 32 bits elsewhere
+	block := int64(fs.Bsize) //nolint:unconvert // 32 bits elsewhere
+	size := int64(fs.Blocks) * block
 	return Usage{
-		Quota: int64(fs.Blocks) * size, Used: int64(fs.Blocks-fs.Bfree) * size, Host: st.Blocks * 512,
+		Quota: size, Growing: st.Size > size, Used: int64(fs.Blocks-fs.Bfree) * block, Host: st.Blocks * 512,
 	}, nil
 }
 

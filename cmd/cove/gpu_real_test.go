@@ -116,11 +116,11 @@ func TestRealGPU(t *testing.T) {
 		t.Errorf("CUDA: %q %v %s", line[:n], err, &said)
 	}
 	h.eventually("the memory it uses", func() bool {
-		var r api.StatsReport
-		if err := json.Unmarshal([]byte(h.must("stats", "--json", "first")), &r); err != nil || len(r.Sandboxes) != 1 {
+		var list []api.Stats
+		if err := json.Unmarshal([]byte(h.must("stats", "--json", "first")), &list); err != nil || len(list) != 1 {
 			t.Fatalf("stats: %v", err)
 		}
-		use := r.Sandboxes[0].GPUs
+		use := list[0].GPUs
 		return len(use) == 1 && use[0].ID == g.ID && use[0].Memory > 512<<20 && len(use[0].Missing) == 0
 	})
 	t.Logf("cove gpu ls:\n%s", h.must("gpu", "ls"))

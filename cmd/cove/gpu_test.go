@@ -24,7 +24,7 @@ kind: cove.test/gpu
 containerEdits:
   env: [FAKE_GPU=common, LANG=C.UTF-8]
   mounts:
-    - {hostPath: DIR/libfake.so, containerPath: /usr/lib/libfake.so, options: [rw, rbind]}
+    - {hostPath: DIR/libfake.so, containerPath: /opt/fake/lib/libfake.so, options: [rw, rbind]}
   hooks:
     - {hookName: createContainer, path: DIR/hook, args: [hook, once]}
 devices:
@@ -105,11 +105,11 @@ func TestGPUIsHeld(t *testing.T) {
 	if got := h.must("exec", "first", "--", "python3", "-c", tryFuse); got != "opened\n" {
 		t.Errorf("/dev/fuse: %q", got)
 	}
-	if got := h.sh("first", `echo $FAKE_GPU; cat /usr/lib/libfake.so; stat -c %U:%a /dev/fuse; (echo x >/usr/lib/libfake.so) 2>/dev/null || echo read-only`); got != "0\nfakeroot:666\nread-only" {
+	if got := h.sh("first", `echo $FAKE_GPU; cat /opt/fake/lib/libfake.so; stat -c %U:%a /dev/fuse; (echo x >/opt/fake/lib/libfake.so) 2>/dev/null || echo read-only`); got != "0\nfakeroot:666\nread-only" {
 		t.Errorf("what came with it: %q", got)
 	}
 	// A hook is the sandbox's root, not the host's.
-	if got := strings.Fields(h.sh("first", "cat /hooked", "-u", "root")); len(got) != 5 || got[0] != "once" || got[1] != "0" || got[3] != fmt.Sprint(h.inspect("first").Running.UIDBase) || got[4] != "65536" {
+	if got := strings.Fields(h.sh("first", "cat /hooked")); len(got) != 5 || got[0] != "once" || got[1] != "0" || got[3] != fmt.Sprint(h.inspect("first").Running.UIDBase) || got[4] != "65536" {
 		t.Errorf("its hook ran as %q", got)
 	}
 	if box := h.inspect("first"); len(box.GPUs) != 1 || box.GPUs[0] != fuse {

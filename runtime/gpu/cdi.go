@@ -130,7 +130,7 @@ func parse(data []byte, source string) ([]found, error) {
 		return nil, err
 	}
 	var list []found
-	var bad []error
+	var bad refusals
 	seen := map[string]bool{}
 	for i := range spec.Devices {
 		d := &spec.Devices[i]
@@ -146,12 +146,40 @@ func parse(data []byte, source string) ([]found, error) {
 			err = f.identify()
 		}
 		if err != nil {
-			bad = append(bad, fmt.Errorf("%s: %w", d.Name, err))
+			bad.add(d.Name, err)
 			continue
 		}
 		list = append(list, f)
 	}
-	return list, errors.Join(bad...)
+	return list, bad.err()
+}
+
+// refusals are devices that are not used, and why: each reason once.
+type refusals struct {
+	names map[string][]string
+	why   []string
+}
+
+func (r *refusals) add(name string, err error) {
+	why := err.Error()
+	if r.names == nil {
+		r.names = map[string][]string{}
+	}
+	if r.names[why] == nil {
+		r.why = append(r.why, why)
+	}
+	r.names[why] = append(r.names[why], name)
+}
+
+func (r *refusals) err() error {
+	var parts []string
+	for _, why := range r.why {
+		parts = append(parts, strings.Join(r.names[why], ", ")+": "+why)
+	}
+	if parts == nil {
+		return nil
+	}
+	return errors.New(strings.Join(parts, "; "))
 }
 
 // shared tells whether a device node is that of a driver, which comes with each

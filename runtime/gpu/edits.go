@@ -82,6 +82,9 @@ func checkEdits(c *cdi.ContainerEdits) (edits, error) {
 		e.env = append(e.env, kv)
 	}
 	for _, h := range c.Hooks {
+		if needless(h) {
+			continue
+		}
 		hook, err := checkHook(h)
 		if err != nil {
 			return e, err
@@ -148,6 +151,13 @@ func checkMount(m *cdi.Mount) (specs.Mount, error) {
 		kind = "rbind"
 	}
 	return specs.Mount{Destination: m.ContainerPath, Type: "bind", Source: m.HostPath, Options: []string{kind, "ro", "nosuid", "nodev", "rprivate"}}, nil
+}
+
+// needless tells of a hook that does nothing for a sandbox of cove's: NVIDIA's (of
+// its toolkit 1.20) that limits the memory of a card where variables of the bundle
+// say so (NVIDIA_GPU_MEMORY_LIMIT). A bundle of cove's has no variables of anybody's.
+func needless(h *cdi.Hook) bool {
+	return h != nil && h.HookName == "createRuntime" && filepath.Base(h.Path) == "nvidia-cdi-hook" && slices.Contains(h.Args, "apply-cuda-memory-limits")
 }
 
 // checkHook takes hooks that run inside. The others would run as the host's root,

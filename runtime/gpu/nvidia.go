@@ -175,7 +175,7 @@ func (d *Driver) byDriver(ctx context.Context, cards []card, version string) ([]
 	}
 	common.mounts, common.env = append(common.mounts, libs.mounts...), append(common.env, libs.env...)
 	var list []found
-	var bad []error
+	var bad refusals
 	for i, c := range cards {
 		path := fmt.Sprintf("/dev/nvidia%d", c.minor)
 		f := found{
@@ -183,12 +183,12 @@ func (d *Driver) byDriver(ctx context.Context, cards []card, version string) ([]
 			own: edits{nodes: []node{{path: path, host: path, access: "rw"}}}, common: common, uuid: c.uuid, model: c.model,
 		}
 		if err := f.identify(); err != nil {
-			bad = append(bad, err)
+			bad.add(f.id, err)
 			continue
 		}
 		list = append(list, f)
 	}
-	return list, errors.Join(bad...)
+	return list, bad.err()
 }
 
 // readOnly is a bind mount of a file of the host's.

@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -52,13 +55,29 @@ func driverLibraries(ctx context.Context, version string) (edits, error) {
 	if !slices.ContainsFunc(e.mounts, func(m specs.Mount) bool { return filepath.Base(m.Destination) == "libcuda.so.1" }) {
 		return edits{}, fmt.Errorf("its library libcuda.so.%s is not among those of ldconfig -p", version)
 	}
-	if smi, err := firstProgram(smiPaths()); err == nil && smi != "" {
-		e.mounts = append(e.mounts, readOnly(smi, "/usr/bin/nvidia-smi"))
+	for _, path := range smiPaths() {
+		// A script would start what is not there.
+		if smi, err := trustedProgram(path); err == nil && isELF(smi) {
+			e.mounts = append(e.mounts, readOnly(smi, "/usr/bin/nvidia-smi"))
+			break
+		}
 	}
 	if len(extra) > 0 {
 		e.env = []string{"LD_LIBRARY_PATH=" + strings.Join(extra, ":")}
 	}
 	return e, nil
+}
+
+// isELF tells whether a file is a program of the machine's own.
+func isELF(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	magic := make([]byte, 4)
+	_, err = io.ReadFull(f, magic)
+	return err == nil && string(magic) == elf.ELFMAG
 }
 
 // trustedLibrary is the real path of a library that only root can change.

@@ -123,7 +123,11 @@ func supervise(ctx context.Context, cmd *exec.Cmd, timeout time.Duration) error 
 		// the child, so the thread has to be kept (golang/go#27505).
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		restore, err := threadUmask(0o022)
+		if err == nil {
+			err = cmd.Start()
+			restore()
+		}
 		started <- err
 		if err != nil {
 			return
@@ -167,6 +171,19 @@ func supervise(ctx context.Context, cmd *exec.Cmd, timeout time.Duration) error 
 		return why
 	}
 	return err
+}
+
+// threadUmask sets the umask of the calling thread, which must be locked to its
+// goroutine, and of what it starts: the daemon's own would close to the users of
+// a sandbox the directories that the runtime makes in it. restore sets it back.
+func threadUmask(mask int) (restore func(), err error) {
+	// The mask belongs to what all threads share of their view of files; the
+	// thread gets its own, which differs in nothing else.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return nil, fmt.Errorf("unshare the umask: %w", err)
+	}
+	old := unix.Umask(mask)
+	return func() { unix.Umask(old) }, nil
 }
 
 // memFile gives an anonymous file: a child that keeps it keeps nobody waiting.

@@ -25,7 +25,7 @@ func output(ctx context.Context, limit time.Duration, program string, args ...st
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
+	cmd.Env = []string{"PATH=" + searchPath(), "LC_ALL=C"}
 	var out, errs bounded
 	out.most, errs.most = maxOutput, 64<<10
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -51,6 +51,21 @@ func output(ctx context.Context, limit time.Duration, program string, args ...st
 		return nil, fmt.Errorf("%s: %w", filepath.Base(program), err)
 	}
 	return out.Bytes(), nil
+}
+
+// driverBin is where a driver lies that is no part of the system: some machines in
+// clouds have it there.
+const driverBin = "/usr/local/nvidia/bin"
+
+// searchPath is where vendors' tools look for each other.
+func searchPath() string {
+	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	dir, err := openTrustedDir(driverBin)
+	if err != nil {
+		return path
+	}
+	_ = dir.Close()
+	return path + ":" + driverBin
 }
 
 // bounded keeps the first bytes of what is written to it.

@@ -19,7 +19,7 @@ const (
 )
 
 func smiPaths() []string {
-	return []string{"/usr/bin/nvidia-smi", "/usr/local/nvidia/bin/nvidia-smi", "/usr/local/bin/nvidia-smi"}
+	return []string{"/usr/bin/nvidia-smi", driverBin + "/nvidia-smi", "/usr/local/bin/nvidia-smi"}
 }
 
 // Use is what a device does, whoever uses it. Memory is in bytes.

@@ -27,7 +27,7 @@ const nvidiaCards = "/proc/driver/nvidia/gpus"
 
 // ctkPaths are where nvidia-ctk is installed; a daemon of root's searches no PATH.
 func ctkPaths() []string {
-	return []string{"/usr/bin/nvidia-ctk", "/usr/local/bin/nvidia-ctk", "/usr/local/nvidia/toolkit/nvidia-ctk", "/usr/local/nvidia/bin/nvidia-ctk"}
+	return []string{"/usr/bin/nvidia-ctk", "/usr/local/bin/nvidia-ctk", "/usr/local/nvidia/toolkit/nvidia-ctk", driverBin + "/nvidia-ctk"}
 }
 
 // card is a card as NVIDIA's kernel driver describes it.

@@ -374,3 +374,71 @@ setsid sh -c 'while :; do cat /home/dev/file | head -c 8M | tail -c 4M > /dev/nu
 	slices.Sort(text)
 	t.Logf("%d rounds: %s", n, strings.Join(text, ", "))
 }
+
+// TestResizeDisk grows disks: of a sandbox that runs where the kernel lets us, and of
+// one that is stopped.
+func TestResizeDisk(t *testing.T) {
+	h := realHost(t)
+	h.must("create", "-p", "shell", "-n", "d", "--disk", "64MiB")
+	h.must("exec", "d", "--", "sh", "-c", "head -c 30M /dev/urandom > ~/file; sha256sum ~/file > ~/sum")
+	size := func(want int) {
+		t.Helper()
+		if got := strings.TrimSpace(h.must("exec", "d", "--", "df", "--output=size", "-B1M", "/")); !strings.HasSuffix(got, " "+strconv.Itoa(want)) {
+			t.Errorf("df says %q, want %d MiB", got, want)
+		}
+		if d := h.inspect("d"); d.Spec.Resources.Disk != config.Size(want)*config.MiB {
+			t.Errorf("its record says %v, want %d MiB", d.Spec.Resources.Disk, want)
+		}
+		h.must("exec", "d", "--", "sh", "-c", "sha256sum -c --quiet ~/sum")
+	}
+	for disk, words := range map[string][]string{
+		"32MiB": {"resources.disk: a disk only grows: it has 64MiB, and cannot shrink to 32MiB", "cove cp"},
+		"0":     {"resources.disk: its quota of 64MiB cannot be taken away"},
+	} {
+		h.refuse(2, words, "resize", "d", "--disk", disk, "--cpu", "1")
+	}
+	h.must("create", "-p", "shell", "-n", "none")
+	h.refuse(2, []string{"resources.disk: it was made without a disk of its own, and cannot be given one of 64MiB"}, "resize", "none", "--disk", "64MiB")
+	h.must("rm", "none")
+
+	begin := time.Now()
+	if _, stderr, code := h.cove("resize", "d", "--disk", "96MiB", "--cpu", "1"); code != 0 {
+		// Some machines keep CAP_SYS_RESOURCE to themselves.
+		h.refuse(1, []string{"d: its disk cannot grow while it runs", "stop it first: cove stop d"}, "resize", "d", "--disk", "96MiB", "--cpu", "1")
+		t.Logf("while it runs: %s", stderr)
+		if got := agree(t, h, "d"); got.CPU != 2 {
+			t.Errorf("a resize that was refused left %+v", got)
+		}
+		size(64)
+		h.must("stop", "d")
+		begin = time.Now()
+		h.must("resize", "d", "--disk", "96MiB", "--cpu", "1")
+		t.Logf("offline in %v", time.Since(begin))
+		h.must("start", "d")
+	} else {
+		t.Logf("live in %v", time.Since(begin))
+	}
+	if got := agree(t, h, "d"); got.CPU != 1 {
+		t.Errorf("in force is %+v", got)
+	}
+	size(96)
+
+	// Killed on the way, the next start does it to the end.
+	h.must("stop", "d")
+	want := 96
+	for _, stage := range []string{"promised", "grown"} {
+		want += 32
+		h.must("daemon", "stop")
+		ended := h.daemonThatDies("resize." + stage)
+		if out, stderr, code := h.cove("resize", "d", "--disk", fmt.Sprintf("%dMiB", want)); code != 1 {
+			t.Errorf("resize while the daemon dies: status %d\n%s%s", code, out, stderr)
+		}
+		ended()
+		h.must("daemon", "start")
+		settle(h)
+		h.must("start", "d")
+		size(want)
+		h.must("stop", "d")
+	}
+	h.must("rm", "d")
+}

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,7 +9,6 @@ import (
 
 	"cove/config"
 	"cove/runtime/disk"
-	"cove/runtime/lifecycle"
 	"cove/runtime/rootfs"
 )
 
@@ -49,7 +47,10 @@ const diskPatience = time.Second
 // openDisk has the sandbox's disk mounted for a launch.
 func (m *Manager) openDisk(o *operation, rec record) error {
 	slow := time.AfterFunc(diskPatience, func() { o.doing("opening its disk; a check of it may take minutes") })
-	err := m.opt.Disks.Open(o.ctx, rec.ID, disk.SpecOf(rec.Spec.Resources))
+	err := m.finishGrowth(o)
+	if err == nil {
+		err = m.opt.Disks.Open(o.ctx, rec.ID, disk.SpecOf(o.b.record().Spec.Resources))
+	}
 	if !slow.Stop() {
 		o.doing("")
 	}
@@ -86,74 +87,4 @@ func (m *Manager) measureDisk(st *Stats) {
 		st.Missing = append(st.Missing, MissingDisk)
 	}
 	st.Disk, st.DiskLimit = u.Used, u.Quota
-}
-
-// checkGrowth refuses what cannot become of a disk.
-func checkGrowth(was, want config.Resources) error {
-	var why, hint string
-	switch {
-	case want.Disk == was.Disk:
-		return nil
-	case was.Disk == 0:
-		why, hint = "it was made without a disk of its own, and cannot get one", "make another one with --disk"
-	case want.Disk < was.Disk:
-		why = fmt.Sprintf("a disk can only grow: it has %v, and %v were asked for", was.Disk, want.Disk)
-	default:
-		return nil
-	}
-	return &InvalidError{Problems: []config.Problem{{Key: "resources.disk", Message: why, Hint: hint}}}
-}
-
-// growDisk makes the sandbox's disk larger.
-func (m *Manager) growDisk(o *operation, was, want config.Resources) error {
-	if want.Disk == was.Disk {
-		return nil
-	}
-	slow := time.AfterFunc(diskPatience, func() { o.doing("growing its disk") })
-	// Not the operation's context: a delete waits for it rather than to leave the
-	// disk half grown.
-	err := m.opt.Disks.Grow(context.WithoutCancel(o.ctx), o.b.id, disk.SpecOf(want))
-	if !slow.Stop() {
-		o.doing("")
-	}
-	if err != nil {
-		return diskError(err)
-	}
-	o.stage("grown")
-	return nil
-}
-
-// finishGrowth makes the disk as large as a killed daemon was making it, where it had
-// begun with that, and records it: there is no way back.
-func (m *Manager) finishGrowth(o *operation, size *config.Size) error {
-	b := o.b
-	was := b.record().Spec.Resources
-	if size == nil || *size <= was.Disk {
-		return nil
-	}
-	u, err := m.opt.Disks.Usage(b.id)
-	if err != nil || !u.Growing && u.Quota <= int64(was.Disk) {
-		return err
-	}
-	want := was
-	want.Disk = *size
-	err = m.growDisk(o, was, want)
-	if errors.Is(err, disk.ErrOffline) { // it is as it was
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return m.recordLimits(b, want)
-}
-
-// finishResizeStopped is [Manager.finishResize] of a sandbox that does not run.
-func (m *Manager) finishResizeStopped(o *operation, args json.RawMessage) error {
-	o.enter(lifecycle.Resizing)
-	defer o.enter(o.b.record().Rest)
-	var r ResizeRequest
-	if err := json.Unmarshal(args, &r); err != nil {
-		return fmt.Errorf("read what was under way: %w", err)
-	}
-	return m.finishGrowth(o, r.Disk)
 }

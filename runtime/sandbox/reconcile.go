@@ -252,8 +252,6 @@ func (m *Manager) settle(f *found) {
 		m.finish(b, lifecycle.OpResume, m.resume)
 	case f.live && f.run.Phase == phaseStarted && f.op == lifecycle.OpResize:
 		m.finishWith(b, lifecycle.OpResize, f.args, func(o *operation) error { return m.finishResize(o, f.args) })
-	case f.op == lifecycle.OpResize && f.run == nil && b.rec.Desired == lifecycle.Stopped:
-		m.finishWith(b, lifecycle.OpResize, f.args, func(o *operation) error { return m.finishResizeStopped(o, f.args) })
 	case f.live && f.run.Phase == phaseStarted && b.frozen:
 		m.announce(b, lifecycle.Paused)
 	case f.live && f.run.Phase == phaseStarted:

@@ -9,7 +9,6 @@ import (
 
 	"cove/config"
 	"cove/runtime/cgroup"
-	"cove/runtime/disk"
 	"cove/runtime/lifecycle"
 )
 
@@ -61,7 +60,7 @@ func (m *Manager) resized(rec record, r ResizeRequest) (config.Resources, error)
 	replace(&spec.Resources.Swap, r.Swap)
 	replace(&spec.Resources.Pids, r.Pids)
 	replace(&spec.Resources.Disk, r.Disk)
-	if err := checkGrowth(rec.Spec.Resources, spec.Resources); err != nil {
+	if err := checkDisk(rec.Spec.Resources.Disk, spec.Resources.Disk); err != nil {
 		return spec.Resources, err
 	}
 	if err := m.validate(CreateRequest{Spec: spec}); err != nil {
@@ -95,12 +94,8 @@ func (m *Manager) resize(o *operation, r ResizeRequest) error {
 		err = m.limit(o, was, want)
 	}
 	if err == nil {
-		// The last, for it cannot be taken back.
-		err = m.growDisk(o, was, want)
-	}
-	if err == nil {
 		// In force first: what is written down is true when somebody reads it.
-		err = m.recordLimits(b, want)
+		err = m.commit(o, was, want)
 	}
 	if err != nil {
 		err = errors.Join(m.limitError(rec.Name, err), m.settleLimits(o, was, want))
@@ -265,11 +260,6 @@ func (m *Manager) warnAnew(b *box, was, now config.Resources) {
 func (m *Manager) limitError(name string, err error) error {
 	used, ok := errors.AsType[*cgroup.InUseError](err)
 	switch {
-	case errors.Is(err, disk.ErrOffline):
-		return &LimitError{
-			Name: name, Err: err, Message: "its disk cannot grow while it runs: this machine's kernel does not let cove (CAP_SYS_RESOURCE)",
-			Hint: "stop it first",
-		}
 	case errors.Is(err, cgroup.ErrUnavailable):
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	case !ok:
@@ -311,6 +301,5 @@ func (m *Manager) finishResize(o *operation, args json.RawMessage) error {
 	replace(&want.Resources.Memory, r.Memory)
 	replace(&want.Resources.Swap, r.Swap)
 	replace(&want.Resources.Pids, r.Pids)
-	err := m.settleLimits(o, was, want.Resources)
-	return errors.Join(err, m.finishGrowth(o, r.Disk))
+	return errors.Join(m.settleLimits(o, was, want.Resources), m.finishGrowth(o))
 }

@@ -13,6 +13,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/cgroup"
+	"cove/runtime/disk"
 	"cove/runtime/lifecycle"
 )
 
@@ -310,4 +311,97 @@ func TestResizeIsCancelled(t *testing.T) {
 	if ids := slices.Collect(maps.Keys(c.limits)); len(ids) > 0 {
 		t.Errorf("left: %v", ids)
 	}
+}
+
+// TestResizeDisk grows a disk, and dies on the way: the record's size is what it
+// becomes, or the record says what it is.
+func TestResizeDisk(t *testing.T) {
+	const before, after = 64 * config.MiB, 96 * config.MiB
+	for _, stage := range []string{"", "promised", "grown"} {
+		for _, running := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s running %v", stage, running), func(t *testing.T) {
+				c := newCove(t)
+				i, err := c.m.Create(t.Context(), everybody, CreateRequest{Name: "a", Spec: diskSpec()})
+				if err == nil && !running {
+					i, err = c.m.Stop(t.Context(), everybody, "a", true)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.dieAt = stage
+				err = c.do(func(ctx context.Context) error {
+					_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Disk: new(config.Size(after)), CPU: new(1.0)})
+					return err
+				})
+				if (stage == "") != (err == nil) {
+					t.Fatal(err)
+				}
+				if stage != "" {
+					c.abandon()
+					c.open()
+					c.rest()
+				}
+				if !running {
+					if err := c.operate("start", "a"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				i, err = c.m.Get(everybody, "a")
+				if err != nil || i.State != lifecycle.Started || i.Spec.Resources.Disk != after || c.fake.sizes[i.ID] != int64(after) {
+					t.Errorf("it is %s with %v, its disk has %d: %v", i.State, i.Spec.Resources.Disk, c.fake.sizes[i.ID], err)
+				}
+			})
+		}
+	}
+	t.Run("refused", func(t *testing.T) {
+		c := newCove(t)
+		_, err := c.m.Create(t.Context(), everybody, CreateRequest{Name: "a", Spec: diskSpec()})
+		if err == nil {
+			_, err = c.m.Create(t.Context(), everybody, CreateRequest{Name: "none", Spec: testSpec()})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := func(want config.Size, cpu float64) {
+			t.Helper()
+			i, err := c.m.Get(everybody, "a")
+			if r := i.Spec.Resources; err != nil || r.Disk != want || r.CPU != cpu || c.limits[i.ID].CPU != cpu || c.fake.sizes[i.ID] != int64(want) {
+				t.Errorf("%v: record %+v, in force %+v, disk %d", err, r, c.limits[i.ID], c.fake.sizes[i.ID])
+			}
+		}
+		for _, bad := range []struct {
+			name string
+			size config.Size
+			want string
+		}{
+			{"a", before - 1, "a disk only grows"}, {"a", 0, "cannot be taken away"}, {"none", before, "made without a disk"}, {"a", -1, "out of range"},
+		} {
+			var invalid *InvalidError
+			if _, err := c.m.Resize(t.Context(), everybody, bad.name, ResizeRequest{Disk: &bad.size, CPU: new(1.0)}); !errors.As(err, &invalid) || !strings.Contains(err.Error(), bad.want) {
+				t.Errorf("%s to %v: %v, want %q", bad.name, bad.size, err, bad.want)
+			}
+			is(before, 2)
+		}
+		for cause, want := range map[error]error{disk.ErrOffline: disk.ErrOffline, disk.ErrNoSpace: ErrNoSpace} {
+			c.boom["grow disk"] = cause
+			if _, err := c.m.Resize(t.Context(), everybody, "a", ResizeRequest{Disk: new(config.Size(after)), CPU: new(1.0)}); !errors.Is(err, want) {
+				t.Errorf("%v: %v", cause, err)
+			}
+			is(before, 2)
+		}
+		// What a killed daemon had begun, and cannot be done.
+		delete(c.boom, "grow disk")
+		c.dieAt = "promised"
+		if err := c.do(func(ctx context.Context) error {
+			_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Disk: new(config.Size(after)), CPU: new(1.0)})
+			return err
+		}); !errors.Is(err, errDied) {
+			t.Fatal(err)
+		}
+		c.boom["grow disk"] = disk.ErrOffline
+		c.abandon()
+		c.open()
+		c.rest()
+		is(before, 1) // the record had the limits, which are not undone
+	})
 }

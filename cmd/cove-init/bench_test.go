@@ -60,7 +60,7 @@ func TestMemory(t *testing.T) {
 	}
 	logMemory("after 32 MiB")
 	// What was used meanwhile is given back when it is quiet.
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		if _, anon := s.rss(t); anon < maxRSS {
 			break
 		}

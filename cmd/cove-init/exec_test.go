@@ -234,7 +234,7 @@ func (s *sandbox) count(tb testing.TB, text string) int {
 
 func (s *sandbox) waitGone(tb testing.TB, text string) {
 	tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); s.count(tb, text) > 0; {
+	for deadline := time.Now().Add(30 * time.Second); s.count(tb, text) > 0; {
 		if time.Now().After(deadline) {
 			tb.Fatalf("%q still runs", text)
 		}
@@ -259,7 +259,7 @@ func TestExecLostConnection(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the context's error", err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		if _, out, _ := s.run(t, guest.Request{}, "cat /mnt/dev/hup 2>/dev/null"); out == "HUP\n" {
 			break
 		}
@@ -281,7 +281,7 @@ func TestExecBackground(t *testing.T) {
 	if took := time.Since(begin); took > 250*time.Millisecond && !raceEnabled {
 		t.Errorf("it took %v: the background process held the stream", took)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		if _, out, _ := s.run(t, guest.Request{}, "cat /mnt/dev/bg 2>/dev/null"); out == "survived\n" {
 			return
 		}
@@ -397,7 +397,7 @@ func TestParallelExecs(t *testing.T) {
 func TestReapsOrphans(t *testing.T) {
 	s := newSandbox(t)
 	s.run(t, guest.Request{}, "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'sleep 0.05; exit 1' &) ; done")
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		_, out, _ := s.run(t, guest.Request{}, "ps -eo stat=,args= | grep -E '^Z|sleep 0.0[5]' | wc -l")
 		if out == "0\n" {
 			return

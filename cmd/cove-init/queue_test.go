@@ -70,7 +70,7 @@ func TestQueueNeverBlocks(t *testing.T) {
 	_ = b.Close()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("no end")
 	}
 	if n := q.put([]byte("x")); n != 0 {

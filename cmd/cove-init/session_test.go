@@ -265,7 +265,7 @@ func TestSessionFullScreen(t *testing.T) {
 				}
 				b.waitFor(tt.shown)
 				// The real size is what stays.
-				deadline := time.Now().Add(10 * time.Second)
+				deadline := time.Now().Add(30 * time.Second)
 				for {
 					_, out, _ := s.run(t, guest.Request{User: "root", Dir: "/"}, fmt.Sprintf("stty size < /proc/%d/fd/0", b.started.Pid))
 					if out == fmt.Sprintf("%d %d\n", size[1], size[0]) {
@@ -395,7 +395,7 @@ func TestShutdown(t *testing.T) {
 			}
 			select {
 			case <-s.exited:
-			case <-time.After(10 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatal("PID 1 did not end")
 			}
 			if code := s.cmd.ProcessState.ExitCode(); code != 0 {
@@ -412,7 +412,7 @@ func TestTermination(t *testing.T) {
 	}
 	select {
 	case <-s.exited:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("SIGTERM did not end PID 1")
 	}
 	if code := s.cmd.ProcessState.ExitCode(); code != 0 {

@@ -234,7 +234,7 @@ func TestEventsGoOn(t *testing.T) {
 			if got != want {
 				t.Errorf("it asks for what is after %q, want %q", got, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("it does not ask for what is after %q", want)
 		}
 	}

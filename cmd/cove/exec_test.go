@@ -165,7 +165,7 @@ func TestExecClosedPipe(t *testing.T) {
 	if status := exitStatus(t, cmd.Wait()); status != statusPipe {
 		t.Errorf("status %d, want %d", status, statusPipe)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		if _, err := os.Stat(mark); err == nil {
 			return
@@ -235,7 +235,7 @@ func TestExecOnTerminal(t *testing.T) {
 			if got != size {
 				t.Errorf("size %s, want %s", got, size)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("no size came, want %s", size)
 		}
 	}

@@ -536,7 +536,7 @@ func mountsLeaveNoDescriptor(t *testing.T, h *host) {
 	// The last root is let go of in the background.
 	rest := func(ok func([]string) bool) []string {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); ; {
+		for deadline := time.Now().Add(30 * time.Second); ; {
 			what := open()
 			if ok(what) || time.Now().After(deadline) {
 				return what

@@ -141,7 +141,7 @@ func (s *scene) profile(name, text string) {
 
 func TestStories(t *testing.T) {
 	h := realHost(t)
-	h.patience = 10 * time.Second
+	h.patience = time.Minute
 	h.must("daemon", "start")
 	t.Run("the first minute", func(t *testing.T) { firstMinute(&scene{h.in(t)}) })
 	for _, name := range []string{"box", "zed"} {

@@ -78,7 +78,7 @@ func Start(t testing.TB, cfg Config, name string, args ...string) *Terminal {
 		cfg.Rows = 24
 	}
 	if cfg.Timeout == 0 {
-		cfg.Timeout = 20 * time.Second
+		cfg.Timeout = time.Minute
 	}
 	tt := &Terminal{
 		t: t, timeout: cfg.Timeout, emu: vt.NewEmulator(cfg.Cols, cfg.Rows), cursor: true,

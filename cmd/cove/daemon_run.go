@@ -17,6 +17,7 @@ import (
 	"cove/runtime/disk"
 	"cove/runtime/doctor"
 	"cove/runtime/gpu"
+	"cove/runtime/lxcfs"
 	"cove/runtime/mount"
 	"cove/runtime/network"
 	"cove/runtime/oci"
@@ -207,7 +208,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Meters:  groups.Meters(), CPUTimer: groups,
 		Leases:  leases,
 		Network: net, NetworkCounter: net,
-		Bundler:  bundler{init: initPath, host: host},
+		Bundler:  bundler{init: initPath, host: host, lxcfs: lxcfs.New(), log: log},
 		Volumes:  volume.New(volume.Options{Namespaces: []*mount.Namespace{machine}}),
 		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
 		IODevice: func() (cgroup.Device, error) { return cgroup.DeviceOf(dirs.State) },
@@ -247,6 +248,11 @@ func prober(roots *rootfs.Host, disks *disk.Driver, runc string, groups *cgroup.
 		}
 		where, err := groups.Describe()
 		add("control groups", where, err)
+		said := "free and /proc/meminfo tell the limits of the sandbox"
+		if _, err = lxcfs.New().Files(ctx); errors.Is(err, lxcfs.ErrAbsent) {
+			said, err = "not there: free and /proc/meminfo tell this machine's memory, not the limit", nil
+		}
+		add("lxcfs", said, err)
 		profile := host.AppArmorProfile
 		if profile == "" {
 			profile = "no profile; seccomp and user namespaces confine alone"
@@ -258,15 +264,22 @@ func prober(roots *rootfs.Host, disks *disk.Driver, runc string, groups *cgroup.
 
 // bundler makes OCI bundles for one machine.
 type bundler struct {
-	init string
-	host oci.Host
+	lxcfs *lxcfs.Host
+	log   *slog.Logger
+	init  string
+	host  oci.Host
 }
 
 // Write implements sandbox.Bundler.
 func (b bundler) Write(dir string, in sandbox.BundleInput) error {
+	// Without them it starts all the same, and sees the machine's.
+	files, err := b.lxcfs.Files(context.Background())
+	if err != nil && !errors.Is(err, lxcfs.ErrAbsent) {
+		b.log.Warn("a sandbox sees the machine's memory in /proc", "sandbox", in.ID, "error", err)
+	}
 	spec, err := oci.Bundle(oci.Input{
 		ID: in.ID, Hostname: in.Hostname, Spec: in.Spec, Rootfs: in.Rootfs, UIDBase: in.UIDBase, UserNS: in.UserNS, NetNS: in.NetNS,
-		CgroupsPath: in.CgroupPath, InitPath: b.init, OnlineCPUs: in.OnlineCPUs, Host: b.host,
+		CgroupsPath: in.CgroupPath, InitPath: b.init, OnlineCPUs: in.OnlineCPUs, ProcFiles: files, Host: b.host,
 		Devices: oci.Devices{
 			Rules: in.Devices.Rules, Mounts: in.Devices.Mounts,
 			CreateContainer: in.Devices.CreateContainer, StartContainer: in.Devices.StartContainer,

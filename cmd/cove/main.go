@@ -6,6 +6,7 @@ package main
 import (
 	"os"
 
+	"cove/runtime/lxcfs"
 	"cove/runtime/server"
 	"cove/runtime/volume"
 )
@@ -16,6 +17,9 @@ func main() {
 	}
 	if len(os.Args) > 0 && os.Args[0] == server.TakerName {
 		os.Exit(server.Taker(os.Args))
+	}
+	if len(os.Args) > 0 && os.Args[0] == lxcfs.ProberName {
+		os.Exit(lxcfs.Prober(os.Args))
 	}
 	os.Exit(newApp().execute(os.Args[1:]))
 }

@@ -305,7 +305,7 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
-func TestOnlineCPUs(t *testing.T) {
+func TestReplacedFiles(t *testing.T) {
 	in := plain()
 	in.OnlineCPUs = "/run/cove/sandboxes/0123456789ab/cpus"
 	spec, err := Bundle(in)
@@ -316,6 +316,19 @@ func TestOnlineCPUs(t *testing.T) {
 	if last.Source != in.OnlineCPUs || last.Destination != "/sys/devices/system/cpu/online" || !slices.Contains(last.Options, "ro") {
 		t.Errorf("mounted: %+v", last)
 	}
+	in.ProcFiles = []string{"/var/lib/lxcfs/proc/meminfo", "/var/lib/lxcfs/proc/stat"}
+	if spec, err = Bundle(in); err != nil {
+		t.Fatal(err)
+	}
+	last = spec.Mounts[len(spec.Mounts)-1]
+	if last.Source != in.ProcFiles[1] || last.Destination != "/proc/stat" || !slices.Contains(last.Options, "ro") {
+		t.Errorf("mounted: %+v", last)
+	}
+	in.ProcFiles = []string{"/var/../x"}
+	if _, err := Bundle(in); !errors.Is(err, ErrInput) {
+		t.Errorf("a file that is somewhere: %v", err)
+	}
+	in.ProcFiles = nil
 	in.OnlineCPUs = "cpus"
 	if _, err := Bundle(in); !errors.Is(err, ErrInput) {
 		t.Errorf("a relative path: %v", err)

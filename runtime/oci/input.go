@@ -57,6 +57,9 @@ type Input struct {
 	// counts those there (sysconf(3)), whatever set a process is in. Empty
 	// leaves the machine's.
 	OnlineCPUs string
+	// ProcFiles are absolute host paths of files that take the place of those of
+	// the same names in /proc, where a server makes them for whoever reads them.
+	ProcFiles []string
 	Devices    Devices
 	Host       Host
 }
@@ -106,6 +109,11 @@ func (in *Input) validate() error {
 	} {
 		if !path.IsAbs(p.path) || path.Clean(p.path) != p.path || p.path == "/" || strings.ContainsRune(p.path, 0) {
 			return fmt.Errorf("%w: the %s %q is not a clean absolute path", ErrInput, p.what, p.path)
+		}
+	}
+	for _, f := range in.ProcFiles {
+		if !path.IsAbs(f) || path.Clean(f) != f || strings.ContainsRune(f, 0) {
+			return fmt.Errorf("%w: the file of /proc %q is not a clean absolute path", ErrInput, f)
 		}
 	}
 	// The system's own uids are below the first range, and 2^32-1 is "no uid".

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"fmt"
+	"path"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -34,6 +35,11 @@ func mounts(in Input) []specs.Mount {
 		all = append(all, specs.Mount{
 			Destination: "/sys/devices/system/cpu/online", Type: "bind", Source: in.OnlineCPUs,
 			Options: []string{"bind", "ro", "nosuid", "nodev", "noexec", "rprivate"},
+		})
+	}
+	for _, f := range in.ProcFiles {
+		all = append(all, specs.Mount{
+			Destination: "/proc/" + path.Base(f), Type: "bind", Source: f, Options: []string{"bind", "ro", "nosuid", "nodev", "noexec", "rprivate"},
 		})
 	}
 	return all

@@ -47,7 +47,9 @@ type Host struct {
 }
 
 // New returns it, whether there is one or not.
-func New() *Host { return &Host{mountinfo: "/proc/self/mountinfo", children: make(chan struct{}, maxChildren)} }
+func New() *Host {
+	return &Host{mountinfo: "/proc/self/mountinfo", children: make(chan struct{}, maxChildren)}
+}
 
 // Files gives the absolute paths of the files, all of which have just been read: by
 // a child, since who reads from a FUSE server that never answers waits for ever.

@@ -60,8 +60,8 @@ type Input struct {
 	// ProcFiles are absolute host paths of files that take the place of those of
 	// the same names in /proc, where a server makes them for whoever reads them.
 	ProcFiles []string
-	Devices    Devices
-	Host       Host
+	Devices   Devices
+	Host      Host
 }
 
 // Devices are what gives a sandbox devices of the host's: rules of the control

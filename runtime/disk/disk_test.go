@@ -542,3 +542,14 @@ func sh(t testing.TB, script string) {
 		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
 }
+
+// TestProbeOfNew tries a machine whose state directory has no template yet: to
+// make the first one clears nothing away that is in use.
+func TestProbeOfNew(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range w.d.Probe(t.Context()) {
+		if strings.Contains(c.Detail, "no such file") {
+			t.Errorf("%s: %s", c.Name, c.Detail)
+		}
+	}
+}

@@ -148,6 +148,12 @@ func (d *Driver) makeTemplate(ctx context.Context, path string, size int64) (err
 	return os.Rename(tmp.Name(), path)
 }
 
+// recent tells whether what an entry names may be somebody's who is at work.
+func recent(e os.DirEntry) bool {
+	info, err := e.Info()
+	return err == nil && time.Since(info.ModTime()) < formatTimeout
+}
+
 // tmpPrefix marks what a crash may leave half made.
 const tmpPrefix = ".tmp-"
 
@@ -166,6 +172,9 @@ func (d *Driver) pruneTemplates() {
 		}
 	}
 	for _, e := range entries {
+		if e.IsDir() && recent(e) {
+			continue // a disk is being tried there
+		}
 		mine := strings.HasPrefix(e.Name(), templatePrefix)
 		if mine && kept <= maxTemplates {
 			continue

@@ -330,7 +330,7 @@ func TestResizeDisk(t *testing.T) {
 				}
 				c.dieAt = stage
 				err = c.do(func(ctx context.Context) error {
-					_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Disk: new(config.Size(after)), CPU: new(1.0)})
+					_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Disk: new(after), CPU: new(1.0)})
 					return err
 				})
 				if (stage == "") != (err == nil) {
@@ -384,7 +384,7 @@ func TestResizeDisk(t *testing.T) {
 		}
 		for cause, want := range map[error]error{disk.ErrOffline: disk.ErrOffline, disk.ErrNoSpace: ErrNoSpace} {
 			c.boom["grow disk"] = cause
-			if _, err := c.m.Resize(t.Context(), everybody, "a", ResizeRequest{Disk: new(config.Size(after)), CPU: new(1.0)}); !errors.Is(err, want) {
+			if _, err := c.m.Resize(t.Context(), everybody, "a", ResizeRequest{Disk: new(after), CPU: new(1.0)}); !errors.Is(err, want) {
 				t.Errorf("%v: %v", cause, err)
 			}
 			is(before, 2)
@@ -393,7 +393,7 @@ func TestResizeDisk(t *testing.T) {
 		delete(c.boom, "grow disk")
 		c.dieAt = "promised"
 		if err := c.do(func(ctx context.Context) error {
-			_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Disk: new(config.Size(after)), CPU: new(1.0)})
+			_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Disk: new(after), CPU: new(1.0)})
 			return err
 		}); !errors.Is(err, errDied) {
 			t.Fatal(err)

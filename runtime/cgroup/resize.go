@@ -121,16 +121,14 @@ const (
 	// squeezePause is how long to wait for what could not be given back at once:
 	// what is being written out.
 	squeezePause = 20 * time.Millisecond
-	// stillTime is how long a sandbox may take to stand still.
-	stillTime = 3 * time.Second
 )
 
-// errSqueeze: the memory was not given back in time. errStill: the sandbox could
-// not be frozen in time.
-var (
-	errSqueeze = errors.New("it was not given back in time")
-	errStill   = errors.New("some process did not stand still, it may wait for a disk")
-)
+// errSqueeze: the memory was not given back in time.
+var errSqueeze = errors.New("it was not given back in time")
+
+// Still has all processes of a sandbox stand still, with [Tree.Freeze] unless they do
+// already, until the function it returns is called.
+type Still func(ctx context.Context) (goOn func() error, err error)
 
 // room is what a limit of memory must leave above what cannot be given back, so
 // that the next page that a program touches is not its end.
@@ -144,8 +142,9 @@ func least(used int64) int64 { return used + min(max(used/31+1, 1<<20), 16<<20) 
 // [Tree.SetMemory] has them: upwards at once, downwards when so much was given
 // back that there is room below. No process is killed for it. Where that cannot be
 // within some seconds it is an *[InUseError], and all is as it was; so it is where
-// ctx ends first. Where the host has no such controller there is nothing to change.
-func (t *Tree) ResizeMemory(ctx context.Context, id string, memory, swap config.Size) error {
+// ctx ends first. On version 2 the sandbox stands still for some milliseconds while
+// the limit is set. Where the host has no such controller there is nothing to change.
+func (t *Tree) ResizeMemory(ctx context.Context, id string, memory, swap config.Size, still Still) error {
 	dir, v2, err := t.group(id, "memory")
 	if errors.Is(err, ErrUnavailable) {
 		return nil
@@ -160,7 +159,7 @@ func (t *Tree) ResizeMemory(ctx context.Context, id string, memory, swap config.
 		return fmt.Errorf("limit the memory of %s: %w", id, err)
 	}
 	defer w.close()
-	g := squeezed{t: t, id: id, dir: dir, v2: v2, ctx: ctx, wait: w, max: int64(memory), swap: int64(swap)}
+	g := squeezed{t: t, id: id, dir: dir, v2: v2, ctx: ctx, wait: w, still: still, max: int64(memory), swap: int64(swap)}
 	if v2 {
 		err = g.unified()
 	} else {
@@ -180,6 +179,7 @@ type squeezed struct {
 	v2        bool
 	ctx       context.Context
 	wait      *waiter
+	still     Still
 	max, swap int64
 }
 
@@ -338,23 +338,11 @@ func (g *squeezed) squeeze() error {
 // seal sets the limit while nothing of the sandbox runs, if there still is room
 // below. It is false where the sandbox grew meanwhile.
 func (g *squeezed) seal() (done bool, err error) {
-	frozen, err := g.t.Frozen(g.id)
+	goOn, err := g.still(g.ctx)
 	if err != nil {
 		return true, err
 	}
-	if !frozen {
-		ctx, cancel := context.WithTimeoutCause(g.ctx, stillTime, errStill)
-		defer cancel()
-		if err := g.t.Freeze(ctx, g.id); err != nil {
-			return true, fmt.Errorf("hold it still: %w", err)
-		}
-		defer func() {
-			// Whatever ended meanwhile.
-			ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(g.ctx), stillTime, errStill)
-			defer cancel()
-			err = errors.Join(err, g.t.Thaw(ctx, g.id))
-		}()
-	}
+	defer func() { err = errors.Join(err, goOn()) }()
 	u, err := g.usage()
 	if err != nil || u.all > g.max-room(g.max)/2 {
 		return err != nil, err

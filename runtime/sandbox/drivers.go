@@ -134,8 +134,9 @@ type Limiter interface {
 	// was has not, and that this host does not enforce.
 	CheckChange(was, want config.Resources) error
 	SetCPU(id string, cores float64) error
-	// ResizeMemory may take seconds; no process is killed for it.
-	ResizeMemory(ctx context.Context, id string, memory, swap config.Size) error
+	// ResizeMemory may take seconds; no process is killed for it. It may have the
+	// sandbox stand still for some milliseconds.
+	ResizeMemory(ctx context.Context, id string, memory, swap config.Size, still cgroup.Still) error
 	ResizePids(id string, n int64) error
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"cove/config"
 	"cove/runtime/cgroup"
@@ -126,23 +127,23 @@ type limitStep struct {
 // those that may be refused come first, since going back on them cannot be. Of
 // memory and swap one may fall as the other grows, so that they are the last of
 // these.
-func (m *Manager) limitSteps(id string, from, to config.Resources) []limitStep {
+func (m *Manager) limitSteps(b *box, from, to config.Resources) []limitStep {
 	steps := []limitStep{
 		{
 			"pids", falls(from.Pids, to.Pids),
-			func(_ context.Context, r config.Resources) error { return m.opt.Limiter.ResizePids(id, r.Pids) },
+			func(_ context.Context, r config.Resources) error { return m.opt.Limiter.ResizePids(b.id, r.Pids) },
 			func(rest *config.Resources, r config.Resources) { rest.Pids = r.Pids },
 		},
 		{
 			"memory", falls(from.Memory, to.Memory) || to.Swap < from.Swap,
 			func(ctx context.Context, r config.Resources) error {
-				return m.opt.Limiter.ResizeMemory(ctx, id, r.Memory, r.Swap)
+				return m.opt.Limiter.ResizeMemory(ctx, b.id, r.Memory, r.Swap, func(ctx context.Context) (func() error, error) { return m.still(ctx, b) })
 			},
 			func(rest *config.Resources, r config.Resources) { rest.Memory, rest.Swap = r.Memory, r.Swap },
 		},
 		{
 			"cpu", false,
-			func(_ context.Context, r config.Resources) error { return m.setCPU(id, r) },
+			func(_ context.Context, r config.Resources) error { return m.setCPU(b.id, r) },
 			func(rest *config.Resources, r config.Resources) { rest.CPU = r.CPU },
 		},
 	}
@@ -169,6 +170,29 @@ func (m *Manager) setCPU(id string, r config.Resources) error {
 	return nil
 }
 
+// stillTimeout is how long a sandbox may take to stand still, or to go on, for a
+// limit of its memory.
+const stillTimeout = 3 * time.Second
+
+// errStill: a sandbox could not be frozen in time.
+var errStill = errors.New("some process did not stand still, it may wait for a disk")
+
+// still is a [cgroup.Still]. A daemon that is killed meanwhile leaves the sandbox
+// frozen; the next one finds the resize unfinished and lets it go on.
+func (m *Manager) still(ctx context.Context, b *box) (goOn func() error, err error) {
+	hold, cancel := context.WithTimeoutCause(ctx, stillTimeout, errStill)
+	defer cancel()
+	if err := m.opt.Cgroups.Freeze(hold, b.id); err != nil {
+		return nil, fmt.Errorf("hold it still: %w", err)
+	}
+	return func() error {
+		// Whatever ended meanwhile.
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), stillTimeout, errStill)
+		defer cancel()
+		return m.opt.Cgroups.Thaw(ctx, b.id)
+	}, nil
+}
+
 // falls tells whether a limit goes down; 0 is none.
 func falls[T ~int64](from, to T) bool { return to > 0 && (from == 0 || to < from) }
 
@@ -177,7 +201,7 @@ func (m *Manager) limit(o *operation, was, want config.Resources) error {
 	if o.b.snapshot().Pid == 0 {
 		return nil
 	}
-	for _, s := range m.limitSteps(o.b.id, was, want) {
+	for _, s := range m.limitSteps(o.b, was, want) {
 		if err := s.set(o.ctx, want); err != nil {
 			return err
 		}
@@ -201,7 +225,7 @@ func (m *Manager) settleLimits(o *operation, was, other config.Resources) error 
 	ctx := context.WithoutCancel(o.ctx)
 	is := was
 	var errs []error
-	for _, s := range m.limitSteps(b.id, other, was) {
+	for _, s := range m.limitSteps(b, other, was) {
 		back := s.set(ctx, was)
 		if back == nil {
 			continue

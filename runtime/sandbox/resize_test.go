@@ -38,7 +38,7 @@ func (m *machine) ResizePids(id string, n int64) error {
 	})
 }
 
-func (m *machine) ResizeMemory(ctx context.Context, id string, memory, swap config.Size) error {
+func (m *machine) ResizeMemory(ctx context.Context, id string, memory, swap config.Size, still cgroup.Still) error {
 	m.mu.Lock()
 	held := m.held
 	m.held = nil
@@ -48,6 +48,11 @@ func (m *machine) ResizeMemory(ctx context.Context, id string, memory, swap conf
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
+	goOn, err := still(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = goOn() }()
 	return m.setLimit(id, "memory", func(limits *config.Resources, uses config.Resources) error {
 		if memory > 0 && uses.Memory > memory {
 			return &cgroup.InUseError{Quantity: cgroup.Memory, Used: int64(uses.Memory), Limit: int64(memory), Least: int64(uses.Memory)}

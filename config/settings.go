@@ -10,7 +10,20 @@ type Settings struct {
 	// DefaultProfile is used where no profile is named.
 	DefaultProfile string
 	UI             UI
+	// Daemon is only read from the machine's settings.
+	Daemon Daemon
 }
+
+// Daemon is how the machine's daemon behaves: [daemon] in the settings of
+// [SystemDir].
+type Daemon struct {
+	// DiskReserve is what sandboxes leave free of the file system that they are
+	// on; 0 has cove choose.
+	DiskReserve Size
+}
+
+// minDiskReserve is enough for what the daemon itself writes.
+const minDiskReserve = 64 * MiB
 
 // UI is how the TUI looks.
 type UI struct {
@@ -56,7 +69,7 @@ func LoadSettings(systemDir, userDir string) (Settings, error) {
 	s := DefaultSettings()
 	from := origins{}
 	var problems []Problem
-	for _, dir := range []string{systemDir, userDir} {
+	for i, dir := range []string{systemDir, userDir} {
 		if dir == "" {
 			continue
 		}
@@ -73,7 +86,11 @@ func LoadSettings(systemDir, userDir string) (Settings, error) {
 			problems = append(problems, *problem)
 			continue
 		}
-		problems = append(problems, decode(doc, settingsFields(&s), from)...)
+		known := settingsFields(&s)
+		if i == 0 {
+			known["daemon"] = group(fields{"disk_reserve": value(&s.Daemon.DiskReserve, size)})
+		}
+		problems = append(problems, decode(doc, known, from)...)
 	}
 	found := s.validate()
 	from.locate(found, "")
@@ -100,6 +117,9 @@ func (s Settings) validate() []Problem {
 	v := &validator{}
 	if !validProfileName(s.DefaultProfile) {
 		v.bad("default_profile", `want a name, such as "shell"`, "%s is no name of a profile", quote(s.DefaultProfile))
+	}
+	if n := s.Daemon.DiskReserve; n < 0 || n > 0 && n < minDiskReserve {
+		v.bad("daemon.disk_reserve", `want at least `+minDiskReserve.String()+`, or "0" to have cove choose`, "%s is too little for the host", n)
 	}
 	v.oneOf("ui.theme", "theme", s.UI.Theme, []string{ThemeCove})
 	v.oneOf("ui.sort", "order", s.UI.Sort, Orders())

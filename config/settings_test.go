@@ -34,6 +34,14 @@ func TestLoadSettings(t *testing.T) {
 			"user/config.toml:1:1: default_profile: want a string, got the number 1",
 			"user/config.toml:2:1: ui: want a table, got the number 2; write [ui] above its keys",
 		}},
+		{
+			name: "daemon", system: "[daemon]\ndisk_reserve = \"10GiB\"\n",
+			want: Settings{DefaultProfile: "shell", UI: DefaultSettings().UI, Daemon: Daemon{DiskReserve: 10 * GiB}},
+		},
+		{name: "daemon of a user", system: "daemon.disk_reserve = \"1MiB\"\n", user: "[daemon]\ndisk_reserve = \"10GiB\"\n", err: []string{
+			"etc/config.toml:1:1: daemon.disk_reserve: 1MiB is too little for the host; want at least 64MiB, or \"0\" to have cove choose",
+			"user/config.toml:1:2: daemon: unknown key",
+		}},
 		{name: "syntax", system: "x", user: "y", err: []string{"etc/config.toml:1:", "user/config.toml:1:"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

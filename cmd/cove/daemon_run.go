@@ -88,10 +88,15 @@ func runDaemon(ctx context.Context, dirs config.Dirs, flags daemonFlags) (err er
 		return fmt.Errorf("use the run directory: %w", err)
 	}
 
+	settings, err := config.LoadSettings(config.SystemDir, "")
+	if err != nil {
+		return err
+	}
 	drivers, err := openDrivers(ctx, dirs, flags.machine, inst, boot, log, giveBack)
 	if err != nil {
 		return err
 	}
+	drivers.DiskReserve = int64(settings.Daemon.DiskReserve)
 	manager, err := sandbox.Open(ctx, *drivers)
 	if err != nil {
 		return err

@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"cove/runtime/api"
+	"cove/tui/text"
 )
 
 // daemonView is `daemon status --json`. Of a daemon that is down only the
@@ -21,7 +24,9 @@ type daemonView struct {
 	Inst      *string    `json:"inst"`
 	Started   *time.Time `json:"started"`
 	Sandboxes *int       `json:"sandboxes"`
-	Warnings  []string   `json:"warnings"`
+	// Disk is the file system of the state directory.
+	Disk     *api.HostDisk `json:"disk"`
+	Warnings []string      `json:"warnings"`
 }
 
 func (a *app) daemonStatusCommand() *cobra.Command {
@@ -43,7 +48,7 @@ func (a *app) daemonStatusCommand() *cobra.Command {
 			case asJSON:
 				return a.printJSON(daemonView{
 					Pid: &st.Pid, Version: &st.Version, Socket: st.Socket, StateDir: st.StateDir,
-					Inst: &st.Inst, Started: &st.Started, Sandboxes: &st.Sandboxes, Warnings: append([]string{}, st.Warnings...),
+					Inst: &st.Inst, Started: &st.Started, Sandboxes: &st.Sandboxes, Disk: st.Disk, Warnings: append([]string{}, st.Warnings...),
 				})
 			}
 			return a.printStatus(st)
@@ -83,6 +88,33 @@ func (a *app) printStatus(st api.DaemonStatus) error {
 		{"instance", st.Inst},
 		{"started", st.Started.Local().Format(time.DateTime) + " (" + ago(time.Now(), st.Started) + ")"},
 		{"sandboxes", sprint(st.Sandboxes)},
+		{"disk", diskText(st.Disk)},
 		{"warnings", strings.Join(st.Warnings, "; ")},
 	})
+}
+
+// diskText is the host's disk in words.
+func diskText(d *api.HostDisk) string {
+	if d == nil {
+		return ""
+	}
+	said := fmt.Sprintf("%s of %s free, %s kept free", text.Bytes(d.Free), text.Bytes(d.Total), text.Bytes(d.Reserve))
+	if d.Promised > 0 {
+		said += fmt.Sprintf(", quotas may take %s more", text.Bytes(d.Promised))
+	}
+	if d.Low {
+		said += "; nearly full: sandboxes that write are held, and none starts"
+	}
+	return said
+}
+
+// tellHeld says why sandboxes are held, once for each reason.
+func (a *app) tellHeld(list []api.Sandbox) {
+	var told []string
+	for _, s := range list {
+		if s.Held != "" && !slices.Contains(told, s.Held) {
+			told = append(told, s.Held)
+			a.warn("held: %s", s.Held)
+		}
+	}
 }

@@ -11,10 +11,11 @@ import (
 
 // Checks tries what this machine can do, now.
 func (m *Manager) Checks(ctx context.Context) []doctor.Check {
-	if m.opt.Probe == nil {
-		return nil
+	checks := []doctor.Check{m.guard.check()}
+	if m.opt.Probe != nil {
+		checks = append(m.opt.Probe(ctx), checks...)
 	}
-	return m.opt.Probe(ctx)
+	return checks
 }
 
 // Audit waits until what is deleted in the background is gone, and returns

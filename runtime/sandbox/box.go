@@ -32,9 +32,17 @@ type box struct {
 	ooms   uint64
 	killed int64 // how many of its processes the kernel has killed for memory
 	told   int64 // how many of those were published
-	frozen bool  // what runs of it is in the freezer
 
-	hook KeptLog // of the command before the last stop
+	hook   KeptLog // of the command before the last stop
+	frozen bool    // it is paused: what runs of it is in the freezer
+	// held says why the guard has it in the freezer; "" is not at all.
+	held   string
+	ending bool // what runs of it is being ended for good
+
+	// ice is held while the freezer is changed, live while what is recorded of
+	// a sandbox that runs is: in this order, before mu and never after file,
+	// under which one waits for the disk.
+	ice, live sync.Mutex
 
 	active activity
 	timing
@@ -54,6 +62,9 @@ func (b *box) info() Info {
 	i := Info{
 		ID: b.id, Name: b.rec.Name, Owner: b.rec.Owner, State: b.state, Desired: b.rec.Desired,
 		Reason: b.reason, Spec: b.rec.Spec, Created: b.rec.Created, Started: b.rec.Started, Stopped: b.rec.Stopped,
+	}
+	if !b.frozen {
+		i.Held = b.held
 	}
 	if b.op != nil {
 		i.Op, i.Progress = b.op.op, b.doing

@@ -60,7 +60,7 @@ func newChanges(m *Manager) *changes {
 
 // note takes what the sandbox is now. It waits for no disk.
 func (h *changes) note(i Info) {
-	c := Change{Time: h.m.now().UTC(), State: i.State, Op: i.Op, Reason: i.Reason}
+	c := Change{Time: h.m.now().UTC(), State: i.State, Op: i.Op, Reason: i.Reason, Held: i.Held}
 	if len(c.Reason.Detail) > maxChangeDetail {
 		c.Reason.Detail = c.Reason.Detail[:maxChangeDetail]
 	}

@@ -55,6 +55,9 @@ func (m *machine) CPUTime(id string) (time.Duration, error) {
 	if !m.groups[id] {
 		return 0, fmt.Errorf("no group: %w", fs.ErrNotExist)
 	}
+	if m.works[id] && !m.frozen[id] {
+		m.used[id] += time.Millisecond
+	}
 	return m.used[id], nil
 }
 

@@ -44,6 +44,9 @@ func (m *Manager) Create(ctx context.Context, c Caller, r CreateRequest) (Info, 
 	if err := checkSecrets(r.Spec, r.Secrets); err != nil {
 		return Info{}, err
 	}
+	if err := m.guard.admit(); err != nil {
+		return Info{}, err
+	}
 	set, err := m.opt.Volumes.Admit(ctx, c.UID, r.Spec.Mounts, r.Dirs)
 	if err != nil {
 		return Info{}, asInvalid(err)

@@ -44,6 +44,10 @@ func (m *Manager) Guest(_ context.Context, c Caller, ref, use string) (*Guest, e
 		b.mu.Unlock()
 		return nil, &ConflictError{Name: i.Name, Op: i.Op, State: state, Why: lifecycle.Why(lifecycle.OpExec, state)}
 	}
+	if i.Held != "" {
+		b.mu.Unlock()
+		return nil, &ConflictError{Name: i.Name, Op: i.Op, State: i.State, Why: "it is held: " + i.Held}
+	}
 	end := b.begin(use)
 	b.wake()
 	b.mu.Unlock()
@@ -84,7 +88,7 @@ func (m *Manager) Sessions(ctx context.Context, c Caller, ref string) ([]guest.S
 	switch i := b.snapshot(); {
 	case !i.State.Running():
 		return nil, nil
-	case i.State == lifecycle.Pausing || i.State == lifecycle.Paused:
+	case i.Held != "" || i.State == lifecycle.Pausing || i.State == lifecycle.Paused:
 		return nil, nil // it has some, and cannot say so
 	}
 	return m.client(b.id).Sessions(ctx)

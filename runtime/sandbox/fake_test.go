@@ -15,6 +15,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/cgroup"
+	"cove/runtime/disk"
 	"cove/runtime/frame"
 	"cove/runtime/guest"
 	"cove/runtime/network"
@@ -44,6 +45,9 @@ type machine struct {
 	held chan struct{}
 	// fake are the disks, as the daemon that lives now has them.
 	fake *fakeDisks
+	// space is the host's disk, works says in which sandboxes a program goes on.
+	space disk.Space
+	works map[string]bool
 	// boom fails the named driver call.
 	boom map[string]error
 
@@ -70,7 +74,7 @@ type proc struct {
 func newMachine(t *testing.T) *machine {
 	m := &machine{
 		t: t, procs: map[string]*proc{}, groups: map[string]bool{}, mounted: map[string]bool{}, leases: map[uint32]string{}, policies: map[string]network.Policy{},
-		limits: map[string]config.Resources{}, uses: map[string]config.Resources{}, frozen: map[string]bool{}, boom: map[string]error{}, time: newClock(),
+		limits: map[string]config.Resources{}, uses: map[string]config.Resources{}, frozen: map[string]bool{}, boom: map[string]error{}, time: newClock(), works: map[string]bool{}, space: disk.Space{Total: 100 << 30, Free: 50 << 30},
 		used: map[string]time.Duration{}, bytes: map[string]int64{}, sessions: map[string][]guest.SessionInfo{}, deaf: map[string]bool{}, next: 1 << 30,
 	}
 	t.Cleanup(func() {
@@ -420,6 +424,7 @@ func (c *cove) open() {
 	opt := Options{
 		StateDir: state, RunDir: run, Inst: "0test0", BootID: c.boot,
 		Rootfs: c, Disks: c.disks(), Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
+		Space: c.hostSpace, CPUTimer: c,
 		OnStage: func(_, stage string) { c.stage(stage) },
 	}
 	if c.timed {

@@ -26,6 +26,9 @@ func (m *Manager) Files(ctx context.Context, c Caller, ref string) (*Guest, erro
 	case i.State == lifecycle.Started:
 		return m.Guest(ctx, c, ref, config.ActivityExec)
 	}
+	if err := m.guard.admit(); err != nil {
+		return nil, err
+	}
 	o, _, err := m.begin(ctx, b, lifecycle.OpCopy)
 	if err != nil {
 		return nil, err

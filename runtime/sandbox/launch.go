@@ -141,10 +141,11 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 	}
 	o.stage("configured")
 	b.mu.Lock()
-	b.run, b.ooms, b.killed, b.told, b.frozen = &run, 0, 0, 0, false
+	b.run, b.ooms, b.killed, b.told, b.frozen, b.held = &run, 0, 0, 0, false, ""
 	b.idle = idleness{since: m.clock().Awake}
 	b.rec.Hostname = rec.Name // written with the start
 	b.mu.Unlock()
+	m.guard.poke()
 	return nil
 }
 
@@ -298,12 +299,13 @@ func (m *Manager) release(b *box, base uint32) {
 	defer cancel()
 	b.mu.Lock()
 	proc, w := b.proc, b.watch
+	b.ending = true
 	b.mu.Unlock()
 	if proc != nil {
 		// The kernel ends the whole pid namespace with its PID 1, which in
 		// some freezers takes the signal only when it is thawed.
 		_ = proc.Kill()
-		_ = m.thaw(ctx, b)
+		_ = m.thawToEnd(ctx, b)
 		select {
 		case <-w.exited:
 		case <-ctx.Done():
@@ -345,6 +347,6 @@ func (m *Manager) release(b *box, base uint32) {
 	if b.proc != nil {
 		_ = b.proc.Close()
 	}
-	b.proc, b.watch, b.run, b.frozen = nil, nil, nil, false
+	b.proc, b.watch, b.run, b.frozen, b.held, b.ending = nil, nil, nil, false, "", false
 	b.mu.Unlock()
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cove/runtime/cgroup"
+	"cove/runtime/disk"
 	"cove/runtime/doctor"
 	"cove/runtime/lifecycle"
 	"cove/runtime/store"
@@ -54,12 +55,17 @@ type Options struct {
 	// what these tell.
 	Meters         Meters
 	NetworkCounter NetworkCounter
-	// CPUTimer tells automation who is in use; without it nobody is by the
-	// processor time.
+	// CPUTimer tells automation who is in use, without it nobody is by the
+	// processor time; and the guard who does anything, without it everybody may.
 	CPUTimer CPUTimer
 	// Archiver makes archives; without it auto_archive is refused.
 	Archiver Archiver
 
+	// Space measures the file system of the state directory; nil asks the kernel.
+	Space func() (disk.Space, error)
+	// DiskReserve is how many bytes of it sandboxes leave free, at most half of
+	// it; 0 is [Reserve].
+	DiskReserve int64
 	// Warnings are what this host lacks, in words, for the daemon's status.
 	Warnings []string
 
@@ -99,7 +105,8 @@ type Manager struct {
 
 	automation *automation
 
-	gpus gpuClaims
+	gpus  gpuClaims
+	guard *guard
 }
 
 // Open finds out what became of every sandbox in the state directory and
@@ -143,6 +150,7 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	m.trash = newTrash(m)
 	m.sampler, m.recorder, m.changes = newSampler(m), newRecorder(m), newChanges(m)
 	m.automation = newAutomation(m)
+	m.guard = newGuard(m)
 	m.wg.Go(m.changes.run)
 	m.wg.Go(m.recorder.run)
 	err = m.reconcile(ctx)
@@ -150,6 +158,8 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.Close(ctx))
 	}
+	// What an earlier daemon held is known by now.
+	m.wg.Go(m.guard.run)
 	return m, nil
 }
 
@@ -238,7 +248,9 @@ func (m *Manager) Get(c Caller, ref string) (Info, error) {
 }
 
 // Warnings are what this host lacks or does not enforce, in words.
-func (m *Manager) Warnings() []string { return slices.Clone(m.opt.Warnings) }
+func (m *Manager) Warnings() []string {
+	return append(slices.Clone(m.opt.Warnings), m.guard.warnings()...)
+}
 
 // Len is the number of sandboxes of all owners.
 func (m *Manager) Len() int {

@@ -33,6 +33,9 @@ func (m *Manager) Start(ctx context.Context, c Caller, ref string, r StartReques
 		if err := m.alive(b); err != nil {
 			return i, err
 		}
+		if err := m.guard.admit(); err != nil {
+			return i, err
+		}
 	}
 	return m.perform(ctx, b, lifecycle.OpStart, func(o *operation) error { return m.start(o, r, nil) })
 }
@@ -91,7 +94,9 @@ func (m *Manager) shutdown(o *operation, force bool) {
 	b.mu.Lock()
 	w, timeout := b.watch, time.Duration(b.rec.Spec.Automation.StopTimeout)
 	b.mu.Unlock()
-	if force || w == nil || m.thaw(o.ctx, b) != nil {
+	// What is held may not write, and is not asked: that it is held is why it
+	// is to go.
+	if force || w == nil || b.isHeld() != "" || m.thaw(o.ctx, b) != nil {
 		return
 	}
 	m.preStop(o)
@@ -160,6 +165,9 @@ func (m *Manager) Restart(ctx context.Context, c Caller, ref string, secrets map
 	}
 	if i.Spec.Automation.Ephemeral() && i.State.Running() {
 		return i, &ConflictError{Name: i.Name, State: i.State, Why: "it is ephemeral (auto_delete = \"0\"): stopping it deletes it, so it cannot be restarted"}
+	}
+	if err := m.guard.admit(); err != nil {
+		return i, err
 	}
 	return m.perform(ctx, b, lifecycle.OpRestart, func(o *operation) error {
 		// What could not be mounted again keeps on running as it is.

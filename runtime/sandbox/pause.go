@@ -51,6 +51,8 @@ func (m *Manager) pause(o *operation) error {
 
 func (m *Manager) freeze(o *operation) error {
 	b := o.b
+	b.ice.Lock()
+	defer b.ice.Unlock()
 	b.mu.Lock()
 	b.frozen = true // from here on it may be
 	w := b.watch
@@ -97,6 +99,7 @@ func (m *Manager) resume(o *operation) error {
 		return err
 	}
 	o.stage("thawed")
+	m.guard.poke()
 	// It runs, whatever becomes of the record: what it says is told by the
 	// next one that is written.
 	b.mu.Lock()
@@ -117,21 +120,42 @@ func (m *Manager) desire(b *box, s lifecycle.State) error {
 	return nil
 }
 
-// thaw lets what is frozen of a sandbox go on; where nothing is, it does nothing.
+// thaw lets what is paused of a sandbox go on, unless it is held; where nothing
+// is, it does nothing.
 func (m *Manager) thaw(ctx context.Context, b *box) error {
+	b.ice.Lock()
+	defer b.ice.Unlock()
 	b.mu.Lock()
-	frozen := b.frozen
+	frozen, held := b.frozen, b.held != "" && !b.ending
+	b.mu.Unlock()
+	if !frozen {
+		return nil
+	}
+	if !held {
+		ctx, cancel := context.WithTimeout(ctx, freezeTimeout)
+		defer cancel()
+		if err := m.opt.Cgroups.Thaw(ctx, b.id); err != nil {
+			return err
+		}
+	}
+	b.mu.Lock()
+	b.frozen = false
+	b.mu.Unlock()
+	return nil
+}
+
+// thawToEnd lets a sandbox that was killed go on, to its end: in some freezers
+// nothing dies. It is not held again.
+func (m *Manager) thawToEnd(ctx context.Context, b *box) error {
+	b.ice.Lock()
+	defer b.ice.Unlock()
+	b.mu.Lock()
+	frozen := b.frozen || b.held != ""
 	b.mu.Unlock()
 	if !frozen {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, freezeTimeout)
 	defer cancel()
-	if err := m.opt.Cgroups.Thaw(ctx, b.id); err != nil {
-		return err
-	}
-	b.mu.Lock()
-	b.frozen = false
-	b.mu.Unlock()
-	return nil
+	return m.opt.Cgroups.Thaw(ctx, b.id)
 }

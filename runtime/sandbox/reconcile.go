@@ -158,16 +158,20 @@ func (m *Manager) look(ctx context.Context, id string) *found {
 	b.proc = proc
 	f.live = true
 	m.adoptDisk(ctx, b.rec)
+	b.held = run.Held
 	if run.Phase != phaseStarted || f.op == lifecycle.OpCopy {
 		return f
 	}
 	// What is frozen does not answer, whoever froze it.
-	if b.frozen, err = m.opt.Cgroups.Frozen(id); err != nil {
+	frozen, err := m.opt.Cgroups.Frozen(id)
+	if err != nil {
 		m.log.Warn("could not ask whether it is paused", "sandbox", id, "error", err)
 	}
-	if b.frozen {
+	if frozen {
+		b.frozen = b.held == "" || b.rec.Desired == lifecycle.Paused
 		return f
 	}
+	b.held, run.Held = "", "" // not yet, or not any more
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
 	if err := m.answers(ctx, id); err != nil {

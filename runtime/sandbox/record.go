@@ -74,6 +74,8 @@ type running struct {
 	Warnings  []string  `json:"warnings,omitempty"`
 	// GPUs are the devices that it holds.
 	GPUs []gpu.Claim `json:"gpus,omitempty"`
+	// Held says why the guard has frozen it, or is about to.
+	Held string `json:"held,omitempty"`
 }
 
 func readRecord(dir, id string) (record, error) {

@@ -104,6 +104,7 @@ func (m *Manager) resize(o *operation, r ResizeRequest) error {
 		o.stage("recorded")
 		m.warnAnew(b, was, want)
 	}
+	m.holdStill(m.ctx, b)
 	o.enter(o.from)
 	return err
 }
@@ -265,17 +266,11 @@ func (m *Manager) recordLimits(b *box, r config.Resources) error {
 // warnAnew makes the warnings of a sandbox that runs those of its new limits.
 func (m *Manager) warnAnew(b *box, was, now config.Resources) {
 	before := m.opt.Cgroups.Warnings(was)
-	b.mu.Lock()
-	if b.run == nil {
-		b.mu.Unlock()
-		return
-	}
-	run := *b.run
-	others := slices.DeleteFunc(slices.Clone(run.Warnings), func(w string) bool { return slices.Contains(before, w) })
-	run.Warnings = append(m.opt.Cgroups.Warnings(now), others...)
-	b.run = &run
-	b.mu.Unlock()
-	if err := writeRunning(m.runDir(b.id), run); err != nil {
+	err := m.saveRunning(b, func(r *running) {
+		others := slices.DeleteFunc(slices.Clone(r.Warnings), func(w string) bool { return slices.Contains(before, w) })
+		r.Warnings = append(m.opt.Cgroups.Warnings(now), others...)
+	})
+	if err != nil {
 		m.log.Warn("could not record what is not enforced", "sandbox", b.id, "error", err)
 	}
 }
@@ -325,5 +320,6 @@ func (m *Manager) finishResize(o *operation, args json.RawMessage) error {
 	replace(&want.Resources.Memory, r.Memory)
 	replace(&want.Resources.Swap, r.Swap)
 	replace(&want.Resources.Pids, r.Pids)
+	defer m.holdStill(m.ctx, b)
 	return errors.Join(m.settleLimits(o, was, want.Resources), m.finishGrowth(o))
 }

@@ -41,7 +41,7 @@ func (s *sampler) due(b *box, c counted) bool {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.state == lifecycle.Started && !b.frozen // what is frozen does not answer
+	return b.state == lifecycle.Started && !b.frozen && b.held == "" // what is frozen does not answer
 }
 
 // askTerminals asks some of the sandboxes when their terminals were in use last,

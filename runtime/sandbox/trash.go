@@ -3,8 +3,10 @@ package sandbox
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"cove/runtime/rootfs"
@@ -66,6 +68,16 @@ func (t *trash) collect() error {
 		t.add(filepath.Join(t.m.trashDir(), e.Name()))
 	}
 	return nil
+}
+
+// again tries once more to delete what could not be deleted.
+func (t *trash) again() {
+	t.mu.Lock()
+	failed := slices.Collect(maps.Keys(t.fails))
+	t.mu.Unlock()
+	for _, dir := range failed {
+		t.add(dir)
+	}
 }
 
 // drain waits until nothing is left to delete, or ctx ends.

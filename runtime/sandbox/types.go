@@ -28,6 +28,8 @@ type Info struct {
 	Stopped  time.Time
 	Warnings []string
 	Due      *Due // what automation does next, as it is now; nil: nothing
+	// Held says why it is frozen though nobody paused it; "": it is not.
+	Held string
 	// While it runs, else zero.
 	Pid     int
 	UIDBase uint32

@@ -24,6 +24,11 @@ func (q *request) status() error {
 	}
 	st := q.s.opt.Status
 	st.Sandboxes = len(q.s.opt.Manager.List(q.caller))
+	if d, err := q.s.opt.Manager.HostDisk(); err != nil {
+		q.failure = err // the rest is worth having without it
+	} else {
+		st.Disk = &api.HostDisk{Total: d.Total, Free: d.Free, Reserve: d.Reserve, Low: d.Low, Promised: d.Promised}
+	}
 	st.Warnings = append(slices.Clone(st.Warnings), q.s.opt.Manager.Warnings()...)
 	return q.reply(http.StatusOK, st)
 }

@@ -40,4 +40,5 @@ type Manager interface {
 	Audit(ctx context.Context) ([]doctor.Leak, error)
 	Checks(ctx context.Context) []doctor.Check
 	Warnings() []string
+	HostDisk() (sandbox.HostDisk, error)
 }

@@ -17,6 +17,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/cgroup"
+	"cove/runtime/disk"
 	"cove/runtime/doctor"
 	"cove/runtime/guest"
 	"cove/runtime/lifecycle"
@@ -349,3 +350,7 @@ func (m *memory) History(c sandbox.Caller, ref string, since time.Duration) (san
 
 // GPUs are none of these sandboxes' business.
 func (m *memory) GPUs(context.Context, sandbox.Caller) []sandbox.GPU { return nil }
+
+func (m *memory) HostDisk() (sandbox.HostDisk, error) {
+	return sandbox.HostDisk{Space: disk.Space{Total: 100, Free: 9}, Reserve: 10, Low: true, Promised: 50}, nil
+}

@@ -13,7 +13,7 @@ func toSandbox(i sandbox.Info) api.Sandbox {
 	s := api.Sandbox{
 		ID: i.ID, Name: i.Name, State: i.State, Desired: i.Desired, Op: i.Op, Progress: i.Progress, Owner: i.Owner,
 		Profile: i.Spec.Profile, Image: i.Spec.Image, Labels: i.Spec.Labels,
-		Created: i.Created, Started: moment(i.Started), Stopped: moment(i.Stopped), Warnings: i.Warnings,
+		Created: i.Created, Started: moment(i.Started), Stopped: moment(i.Stopped), Warnings: i.Warnings, Held: i.Held,
 		Due:  toDue(i.Due),
 		GPUs: i.GPUs,
 	}

@@ -1,0 +1,403 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"cove/runtime/disk"
+	"cove/runtime/doctor"
+)
+
+// The guard keeps sandboxes from filling the host's disk: a reserve stays free.
+// Below it those that write are held, frozen where they are, until there is room
+// again, and no new ones start. So no sandbox sees the end of the host's disk,
+// which on a disk image would be an I/O error, and neither does the host.
+const (
+	// fastest is how many bytes a second nothing writes. It and the distance to
+	// the reserve say how long the guard may look away.
+	fastest = 8 << 30
+	// The guard looks at least every guardWriting while anything writes and
+	// no sooner than guardSoon after the last time; while nothing does, less and
+	// less often, up to guardIdle.
+	guardSoon    = 20 * time.Millisecond
+	guardWriting = 250 * time.Millisecond
+	guardIdle    = 10 * time.Second
+	// quietTime is for how long something counts as writing after it did.
+	quietTime = 5 * time.Second
+	// writingLeast is what must be gone between two looks for somebody to write.
+	writingLeast = 64 << 10
+	// lowInterval is how often it looks while the disk is nearly full, and
+	// some sandbox may write or is held.
+	lowInterval = 100 * time.Millisecond
+	// watchWriters is for how long sandboxes are watched to see who does anything.
+	watchWriters = 20 * time.Millisecond
+)
+
+// Reserve is what is kept free of a file system of that many bytes, where the
+// settings say nothing: a twentieth, at least 4 GiB, but of a small one no more
+// than a tenth.
+func Reserve(total int64) int64 { return max(total/20, min(4<<30, total/10)) }
+
+// LowDiskError is what a start is refused with while the host's disk is nearly
+// full. It is an [ErrNoSpace].
+type LowDiskError struct {
+	Dir     string // the state directory
+	Space   disk.Space
+	Reserve int64
+}
+
+func (e *LowDiskError) Error() string {
+	return fmt.Sprintf("the host's disk is nearly full: %s of %s are free where %s is, and %s are kept free; nothing starts until there is room",
+		sizeText(e.Space.Free), sizeText(e.Space.Total), e.Dir, sizeText(e.Reserve))
+}
+
+// Is makes errors.Is(err, ErrNoSpace) hold.
+func (e *LowDiskError) Is(target error) bool { return target == ErrNoSpace }
+
+// sizeText is a size for people: "3.9 GiB".
+func sizeText(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	f, i := float64(n), 0
+	for ; f >= 1024 && i < len(units)-1; i++ {
+		f /= 1024
+	}
+	if i == 0 || f >= 100 {
+		return fmt.Sprintf("%.0f %s", f, units[i])
+	}
+	return fmt.Sprintf("%.1f %s", f, units[i])
+}
+
+// HostDisk is the file system of the state directory. Sizes are in bytes.
+type HostDisk struct {
+	disk.Space
+	// Reserve is kept free; Low says that less is free, or was until just now.
+	Reserve int64
+	Low     bool
+	// Promised is what all quotas together could still take.
+	Promised int64
+}
+
+type guard struct {
+	m *Manager
+	// wake has it look at once.
+	wake chan struct{}
+
+	mu  sync.Mutex
+	low bool
+	// trouble is what it cannot do, in words.
+	trouble string
+
+	// Of the goroutine that looks alone.
+	room   int64     // at the last look
+	wrote  time.Time // when somebody was last seen to write
+	calm   time.Duration
+	lastOK bool
+}
+
+func newGuard(m *Manager) *guard { return &guard{m: m, wake: make(chan struct{}, 1), lastOK: true} }
+
+// poke tells that something may begin to write.
+func (g *guard) poke() {
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run looks until the Manager closes.
+func (g *guard) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-g.wake:
+		case <-g.m.ctx.Done():
+			return
+		}
+		timer.Reset(g.look())
+	}
+}
+
+// measure gives the file system, and what of it is free beyond the reserve when
+// all that was written has its place.
+func (g *guard) measure() (s disk.Space, reserve, room int64, err error) {
+	if g.m.opt.Space != nil {
+		s, err = g.m.opt.Space()
+	} else {
+		s, err = disk.SpaceAt(g.m.opt.StateDir)
+	}
+	if err != nil {
+		return s, 0, 0, fmt.Errorf("measure the host's disk: %w", err)
+	}
+	if reserve = Reserve(s.Total); g.m.opt.DiskReserve > 0 {
+		// Of a disk that is smaller something must be left to use.
+		reserve = min(g.m.opt.DiskReserve, s.Total/2)
+	}
+	return s, reserve, s.Free - g.m.unwritten() - reserve, nil
+}
+
+// unwritten is what was written on disk images and has no place on the host yet, at
+// most.
+func (m *Manager) unwritten() int64 {
+	var images int64
+	for _, b := range m.all() {
+		b.mu.Lock()
+		if r := b.rec.Spec.Resources; b.run != nil && r.Disk > 0 && !r.DiskReserve {
+			images += int64(r.Disk)
+		}
+		b.mu.Unlock()
+	}
+	if images == 0 {
+		return 0
+	}
+	n, err := disk.Unwritten()
+	if err != nil {
+		return 0 // without /proc nothing here would run
+	}
+	return min(n, images)
+}
+
+// slack is by how much more than the reserve must be free for the disk not to be
+// low any more: who goes on writing is not held again at once.
+func slack(reserve int64) int64 { return reserve / 4 }
+
+// isLow tells whether the disk is low with that room, and remembers it.
+func (g *guard) isLow(reserve, room int64) (low, before bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	before = g.low
+	g.low = room < 0 || before && room < slack(reserve)
+	return g.low, before
+}
+
+// admit refuses what would write while the disk is low: with a *[LowDiskError].
+func (g *guard) admit() error {
+	s, reserve, room, err := g.measure()
+	if err != nil {
+		return nil // who cannot be told from a full disk meets it by itself
+	}
+	g.mu.Lock()
+	low := room < 0 || g.low && room < slack(reserve)
+	g.mu.Unlock()
+	if low {
+		g.poke()
+		return &LowDiskError{Dir: g.m.opt.StateDir, Space: s, Reserve: reserve}
+	}
+	return nil
+}
+
+// look does what there is to do now, and says when to look again.
+func (g *guard) look() time.Duration {
+	s, reserve, room, err := g.measure()
+	if err != nil {
+		if g.lastOK {
+			g.m.log.Error("cannot keep the host's disk from filling", "error", err)
+		}
+		g.lastOK = false
+		g.say(err.Error())
+		return guardWriting
+	}
+	g.lastOK = true
+	fell := g.room - room
+	g.room = room
+	low, before := g.isLow(reserve, room)
+	if low != before {
+		g.m.log.Warn("the host's disk", "low", low, "free", s.Free, "reserve", reserve)
+	}
+	if !low {
+		return g.relax(room, fell)
+	}
+	if !before {
+		g.m.trash.again()
+	}
+	return g.hold(holdText(s, reserve), room < -reserve/2, !before || fell > writingLeast)
+}
+
+func holdText(s disk.Space, reserve int64) string {
+	return fmt.Sprintf("the host's disk is nearly full, less than %s of %s is free: it goes on by itself when there is room", sizeText(reserve), sizeText(s.Total))
+}
+
+// relax lets go of whom is held, and says when to look again with that much room.
+func (g *guard) relax(room, fell int64) time.Duration {
+	var held []*box
+	runs := false
+	for _, b := range g.m.all() {
+		b.mu.Lock()
+		if b.held != "" {
+			held = append(held, b)
+		}
+		runs = runs || b.run != nil
+		b.mu.Unlock()
+	}
+	err := eachBox(held, func(b *box) error { return g.m.letGo(g.m.ctx, b) })
+	g.tell("let go of", err)
+	if err != nil {
+		return guardWriting
+	}
+	if !runs {
+		return time.Hour // a start wakes the guard
+	}
+	wait := time.Duration(float64(room) / fastest * float64(time.Second))
+	now := g.m.now()
+	if fell > writingLeast {
+		g.wrote, g.calm = now, guardWriting
+	}
+	if d := now.Sub(g.wrote); d >= 0 && d < quietTime {
+		wait = min(wait, guardWriting)
+	} else {
+		g.calm = min(2*max(g.calm, guardWriting), guardIdle)
+		wait = min(wait, g.calm)
+	}
+	return max(wait, guardSoon)
+}
+
+// hold freezes those who write, where someone does; all where little is left.
+func (g *guard) hold(why string, all, someone bool) time.Duration {
+	var free []*box
+	busy := false
+	for _, b := range g.m.all() {
+		b.mu.Lock()
+		if b.holdable() {
+			free = append(free, b)
+		}
+		busy = busy || b.held != "" || b.run != nil
+		b.mu.Unlock()
+	}
+	if !all && someone {
+		free = g.writers(free)
+	}
+	if all || someone {
+		g.tell("hold", eachBox(free, func(b *box) error { return g.m.hold(g.m.ctx, b, why) }))
+	}
+	if !busy {
+		return guardIdle // only to tell when it is over
+	}
+	return lowInterval
+}
+
+// writers are those of the sandboxes that may be writing. Nobody does so without
+// processor time; whose cannot be told may.
+func (g *guard) writers(boxes []*box) []*box {
+	if len(boxes) == 0 || g.m.opt.CPUTimer == nil {
+		return boxes
+	}
+	read := func() []time.Duration {
+		used := make([]time.Duration, 0, len(boxes))
+		for _, b := range boxes {
+			n, err := g.m.opt.CPUTimer.CPUTime(b.id)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				n = 0 // it has ended
+			case err != nil:
+				n = -1
+			}
+			used = append(used, n)
+		}
+		return used
+	}
+	before := read()
+	select {
+	case <-time.After(watchWriters):
+	case <-g.m.ctx.Done():
+		return nil
+	}
+	var found []*box
+	for i, n := range read() {
+		if n < 0 || n != before[i] {
+			found = append(found, boxes[i])
+		}
+	}
+	return found
+}
+
+// tell keeps what went wrong for whom asks the daemon, and logs it once.
+func (g *guard) tell(what string, err error) {
+	if err == nil || g.m.ctx.Err() != nil {
+		g.say("")
+		return
+	}
+	text := fmt.Sprintf("could not %s a sandbox for the host's disk: %v", what, err)
+	if g.say(text) {
+		g.m.log.Error(text)
+	}
+}
+
+// say is true when it is news.
+func (g *guard) say(text string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	news := text != g.trouble
+	g.trouble = text
+	return news
+}
+
+// warnings are what the guard has to tell, in words.
+func (g *guard) warnings() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.trouble == "" {
+		return nil
+	}
+	return []string{g.trouble}
+}
+
+// HostDisk measures the file system that holds all sandboxes.
+func (m *Manager) HostDisk() (HostDisk, error) {
+	s, reserve, room, err := m.guard.measure()
+	if err != nil {
+		return HostDisk{}, err
+	}
+	m.guard.mu.Lock()
+	low := room < 0 || m.guard.low && room < slack(reserve)
+	m.guard.mu.Unlock()
+	return HostDisk{Space: s, Reserve: reserve, Low: low, Promised: m.promised()}, nil
+}
+
+// promised is what all quotas together could still take of the host's disk.
+func (m *Manager) promised() int64 {
+	if m.opt.Disks == nil {
+		return 0
+	}
+	var sum int64
+	for _, b := range m.all() {
+		if u, err := m.opt.Disks.Usage(b.id); err == nil {
+			sum += max(u.Quota-u.Host, 0)
+		}
+	}
+	return sum
+}
+
+// check is what doctor says of the host's disk.
+func (g *guard) check() doctor.Check {
+	d, err := g.m.HostDisk()
+	c := doctor.Check{Name: "the host's disk", OK: err == nil && !d.Low}
+	if err != nil {
+		c.Detail = err.Error()
+		return c
+	}
+	c.Detail = fmt.Sprintf("%s of %s free, %s kept free", sizeText(d.Free), sizeText(d.Total), sizeText(d.Reserve))
+	if d.Low {
+		c.Detail += ": sandboxes that write are held, and none starts; make room"
+	}
+	return c
+}
+
+// eachBox does f for all side by side, but not too many.
+func eachBox(boxes []*box, f func(*box) error) error {
+	slots := make(chan struct{}, adopters)
+	errs := make([]error, len(boxes))
+	var wg sync.WaitGroup
+	for i, b := range boxes {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = f(b)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

@@ -320,9 +320,8 @@ func (g *guard) tell(what string, err error) {
 		g.say("")
 		return
 	}
-	text := fmt.Sprintf("could not %s a sandbox for the host's disk: %v", what, err)
-	if g.say(text) {
-		g.m.log.Error(text)
+	if g.say(fmt.Sprintf("could not %s a sandbox for the host's disk: %v", what, err)) {
+		g.m.log.Error("could not keep to the reserve of the host's disk", "what", what, "error", err)
 	}
 }
 

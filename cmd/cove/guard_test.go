@@ -1,0 +1,238 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cove/runtime/api"
+	"cove/runtime/lifecycle"
+)
+
+// smallHost is a cove whose state directory has a file system of its own, of that
+// many MiB.
+func smallHost(t *testing.T, mib int64) *host {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("mounts need root")
+	}
+	bin := binDir(t)
+	base, err := os.MkdirTemp("", "cove-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(base, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	image, small := filepath.Join(base, "image"), filepath.Join(base, "small")
+	run := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		}
+	}
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, mib<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(small, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	run("mkfs.ext4", "-q", "-m", "0", image)
+	run("mount", "-o", "loop", image, small)
+	h := hostAt(t, bin, base, filepath.Join(small, "state"))
+	t.Cleanup(func() {
+		h.leave()
+		run("umount", small)
+		if err := os.RemoveAll(base); err != nil {
+			t.Errorf("remove the test's directory: %v", err)
+		}
+	})
+	return h
+}
+
+func (h *host) disk() api.HostDisk {
+	h.t.Helper()
+	c, err := api.New(filepath.Join(h.run, "cove.sock")).Status(h.t.Context())
+	if err != nil || c.Disk == nil {
+		h.t.Fatalf("status: %+v, %v", c, err)
+	}
+	return *c.Disk
+}
+
+func isHeld(h *host, name string) bool { return h.inspect(name).Held != "" }
+
+// fill writes a file beside the state directory until only that much is free.
+func (h *host) fill(leave int64) (name string) {
+	h.t.Helper()
+	name = filepath.Join(filepath.Dir(h.state), "ballast")
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, st.Size()+h.disk().Free-leave); err != nil {
+		h.t.Fatalf("fill the disk: %v", err)
+	}
+	return name
+}
+
+// writes has the sandbox write a file, 4 MiB at a time and as fast as it can, and
+// then a line in /tmp/wrote, and say of an error in /tmp/failed.
+func (h *host) writes(name string, mib int) {
+	h.t.Helper()
+	script := fmt.Sprintf(`(i=0; while [ $i -lt %d ]; do dd if=/dev/zero of=$HOME/big bs=4M count=1 seek=$i conv=notrunc 2>>/tmp/failed.all || { echo $i >> /tmp/failed; break; }; i=$((i+1)); done; echo $i > /tmp/wrote) >/dev/null 2>&1 &`, mib/4)
+	h.must("exec", name, "--", "sh", "-c", script)
+}
+
+// TestReserve is a disk of 600 MiB that a sandbox fills as fast as it can.
+func TestReserve(t *testing.T) {
+	for _, quota := range []string{"", "2GiB"} {
+		t.Run("quota "+quota, func(t *testing.T) { testReserve(t, quota) })
+	}
+}
+
+func testReserve(t *testing.T, quota string) {
+	h := smallHost(t, 600)
+	create := []string{"create", "-p", "shell", "-n", "writer"}
+	if quota != "" {
+		create = append(create, "--disk", quota)
+	}
+	h.must(create...)
+	h.must("create", "-p", "shell", "-n", "idle")
+	before := h.disk()
+	if before.Low || before.Reserve != before.Total/10 {
+		t.Fatalf("at first: %+v", before)
+	}
+	h.writes("writer", 1200)
+	begin := time.Now()
+	h.eventually("the hold", func() bool { return isHeld(h, "writer") })
+	took := time.Since(begin)
+	// What was written has its place now, on an image too.
+	writeBack(t, filepath.Dir(h.state))
+	after := h.disk()
+	t.Logf("held after %v, %d MiB; free %d MiB of a reserve of %d MiB", took, (before.Free-after.Free)>>20, after.Free>>20, after.Reserve>>20)
+	if !after.Low || after.Free < after.Reserve/2 {
+		t.Errorf("after the hold: %+v", after)
+	}
+	if isHeld(h, "idle") {
+		t.Error("one that does nothing is held")
+	}
+	if got := h.must("exec", "idle", "--", "echo", "here"); got != "here\n" {
+		t.Errorf("in one that does nothing: %q", got)
+	}
+	// Everybody is told.
+	if out, stderr, _ := h.cove("ls"); !strings.Contains(out, "started (held)") || !strings.Contains(stderr, "held: the host's disk is nearly full") {
+		t.Errorf("ls:\n%s%s", out, stderr)
+	}
+	if out := h.must("daemon", "status"); !strings.Contains(out, "nearly full") {
+		t.Errorf("daemon status:\n%s", out)
+	}
+	if out, _, code := h.cove("doctor"); code != 1 || !strings.Contains(out, "FAIL the host's disk") {
+		t.Errorf("doctor, status %d:\n%s", code, out)
+	}
+	for _, c := range [][]string{{"create", "-p", "shell", "-n", "new"}, {"restart", "writer"}} {
+		h.refuse(1, []string{"nearly full", "MiB are free", "kept free", "make room"}, c...)
+	}
+	h.refuse(1, []string{"writer", "held", "nearly full"}, "exec", "writer", "--", "true")
+	h.must("stop", "idle")
+	h.refuse(1, []string{"nearly full", "make room"}, "start", "idle")
+
+	// Held through the daemon's death.
+	h.kill()
+	h.must("daemon", "start")
+	if d := h.inspect("writer"); d.Held == "" || d.State != lifecycle.Started {
+		t.Errorf("after the daemon's death: %s, held %q", d.State, d.Held)
+	}
+	// Paused and resumed it is still held.
+	h.must("pause", "writer")
+	h.must("resume", "writer")
+	if !isHeld(h, "writer") {
+		t.Error("resumed, it is not held")
+	}
+
+	// There is room: it goes on where it was, and never saw an error. The rest of
+	// what it writes does not fit, so room is made again and again.
+	pid := h.inspect("writer").Running.Pid
+	wrote := func() string {
+		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/root/tmp/wrote", pid))
+		return string(data)
+	}
+	holds := 0
+	for late := time.Now().Add(time.Minute); wrote() == ""; {
+		if time.Now().After(late) {
+			t.Fatal("it does not come to its end")
+		}
+		if !isHeld(h, "writer") {
+			continue
+		}
+		holds++
+		// Punched out from outside, as nothing inside can: it is frozen.
+		name := fmt.Sprintf("/proc/%d/root/home/dev/big", pid)
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 2<<30); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if quota != "" {
+			trim(t, name)
+		}
+		h.eventually("the thaw", func() bool { return !isHeld(h, "writer") })
+	}
+	failed, _ := os.ReadFile(fmt.Sprintf("/proc/%d/root/tmp/failed", pid))
+	if wrote() != "300\n" || len(failed) > 0 {
+		t.Errorf("it wrote %q, and failed at %q", wrote(), failed)
+	}
+	t.Logf("held %d times", holds)
+
+	// Who is held can be stopped, and deleted.
+	for _, end := range [][]string{{"stop", "writer"}, {"rm", "--now", "writer"}} {
+		name := h.fill(before.Reserve * 11 / 10)
+		h.writes("writer", 1200)
+		h.eventually("the hold", func() bool { return isHeld(h, "writer") })
+		h.must(end...)
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		if end[0] == "stop" {
+			h.eventually("room", func() bool { return !h.disk().Low })
+			h.must("start", "writer")
+			h.must("exec", "writer", "--", "sh", "-c", "rm -f ~/big")
+		}
+	}
+}
+
+func writeBack(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trim gives back what was punched out on a disk image.
+func trim(t *testing.T, file string) {
+	t.Helper()
+	if out, err := exec.Command("fstrim", filepath.Dir(file)).CombinedOutput(); err != nil {
+		t.Fatalf("fstrim: %v\n%s", err, out)
+	}
+}

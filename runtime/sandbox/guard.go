@@ -19,10 +19,11 @@ const (
 	// fastest is how many bytes a second nothing writes. It and the distance to
 	// the reserve say how long the guard may look away.
 	fastest = 8 << 30
-	// The guard looks at least every guardWriting while anything writes and
-	// no sooner than guardSoon after the last time; while nothing does, less and
-	// less often, up to guardIdle.
-	guardSoon    = 20 * time.Millisecond
+	// The guard looks at least every guardWriting while anything writes and no
+	// sooner than guardSoon after the last time; while nothing does, less and less
+	// often, from guardNear up to guardIdle.
+	guardSoon    = 5 * time.Millisecond
+	guardNear    = 20 * time.Millisecond
 	guardWriting = 250 * time.Millisecond
 	guardIdle    = 10 * time.Second
 	// quietTime is for how long something counts as writing after it did.
@@ -32,14 +33,21 @@ const (
 	// lowInterval is how often it looks while the disk is nearly full, and
 	// some sandbox may write or is held.
 	lowInterval = 100 * time.Millisecond
-	// watchWriters is for how long sandboxes are watched to see who does anything.
-	watchWriters = 20 * time.Millisecond
+	// watchWriters is for how long sandboxes are watched to see who does anything,
+	// where they were not watched before: when the reserve was as near as
+	// watchBefore, unless there are more than watchMost.
+	watchWriters = 5 * time.Millisecond
+	watchBefore  = 100 * time.Millisecond
+	watchMost    = 64
 )
 
 // Reserve is what is kept free of a file system of that many bytes, where the
-// settings say nothing: a twentieth, at least 4 GiB, but of a small one no more
-// than a tenth.
-func Reserve(total int64) int64 { return max(total/20, min(4<<30, total/10)) }
+// settings say nothing: a twentieth, at least 4 GiB; but of a small one no more
+// than a tenth; but at least 256 MiB, what the fastest write until they stand
+// still; but of a tiny one no more than a quarter.
+func Reserve(total int64) int64 {
+	return max(total/20, min(4<<30, max(total/10, min(256<<20, total/4))))
+}
 
 // LowDiskError is what a start is refused with while the host's disk is nearly
 // full. It is an [ErrNoSpace].
@@ -91,10 +99,14 @@ type guard struct {
 	trouble string
 
 	// Of the goroutine that looks alone.
-	room   int64     // at the last look
+	room   int64 // at the last look, which was at
+	at     time.Time
 	wrote  time.Time // when somebody was last seen to write
 	calm   time.Duration
 	lastOK bool
+	// seen is the processor time of sandboxes at the last look, where they were
+	// watched then.
+	seen map[string]time.Duration
 }
 
 func newGuard(m *Manager) *guard { return &guard{m: m, wake: make(chan struct{}, 1), lastOK: true} }
@@ -203,7 +215,7 @@ func (g *guard) look() time.Duration {
 	}
 	g.lastOK = true
 	fell := g.room - room
-	g.room = room
+	g.room, g.at = room, g.m.now()
 	low, before := g.isLow(reserve, room)
 	if low != before {
 		g.m.log.Warn("the host's disk", "low", low, "free", s.Free, "reserve", reserve)
@@ -223,36 +235,38 @@ func holdText(s disk.Space, reserve int64) string {
 
 // relax lets go of whom is held, and says when to look again with that much room.
 func (g *guard) relax(room, fell int64) time.Duration {
-	var held []*box
-	runs := false
+	var held, run []*box
 	for _, b := range g.m.all() {
 		b.mu.Lock()
 		if b.held != "" {
 			held = append(held, b)
 		}
-		runs = runs || b.run != nil
+		if b.run != nil {
+			run = append(run, b)
+		}
 		b.mu.Unlock()
 	}
+	g.seen = nil
 	err := eachBox(held, func(b *box) error { return g.m.letGo(g.m.ctx, b) })
 	g.tell("let go of", err)
 	if err != nil {
 		return guardWriting
 	}
-	if !runs {
+	if len(run) == 0 {
 		return time.Hour // a start wakes the guard
 	}
 	wait := time.Duration(float64(room) / fastest * float64(time.Second))
-	now := g.m.now()
 	if fell > writingLeast {
-		g.wrote, g.calm = now, guardWriting
+		g.wrote, g.calm = g.at, guardWriting
 	}
-	if d := now.Sub(g.wrote); d >= 0 && d < quietTime {
-		wait = min(wait, guardWriting)
-	} else {
+	if d := g.at.Sub(g.wrote); d < 0 || d >= quietTime {
 		g.calm = min(2*max(g.calm, guardWriting), guardIdle)
-		wait = min(wait, g.calm)
+		return max(min(wait, g.calm), guardNear)
 	}
-	return max(wait, guardSoon)
+	if wait < watchBefore && len(run) <= watchMost {
+		g.seen = g.cpuTimes(run)
+	}
+	return max(min(wait, guardWriting), guardSoon)
 }
 
 // hold freezes those who write, where someone does; all where little is left.
@@ -273,8 +287,11 @@ func (g *guard) hold(why string, all, someone bool) time.Duration {
 	if all || someone {
 		g.tell("hold", eachBox(free, func(b *box) error { return g.m.hold(g.m.ctx, b, why) }))
 	}
-	if !busy {
+	switch {
+	case !busy:
 		return guardIdle // only to tell when it is over
+	case someone && len(free) <= watchMost:
+		return guardNear // there may be others, or one that waited for the disk
 	}
 	return lowInterval
 }
@@ -285,33 +302,44 @@ func (g *guard) writers(boxes []*box) []*box {
 	if len(boxes) == 0 || g.m.opt.CPUTimer == nil {
 		return boxes
 	}
-	read := func() []time.Duration {
-		used := make([]time.Duration, 0, len(boxes))
-		for _, b := range boxes {
-			n, err := g.m.opt.CPUTimer.CPUTime(b.id)
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-				n = 0 // it has ended
-			case err != nil:
-				n = -1
-			}
-			used = append(used, n)
+	before := g.seen
+	if before == nil {
+		before = g.cpuTimes(boxes)
+		select {
+		case <-time.After(watchWriters):
+		case <-g.m.ctx.Done():
+			return nil
 		}
-		return used
 	}
-	before := read()
-	select {
-	case <-time.After(watchWriters):
-	case <-g.m.ctx.Done():
-		return nil
-	}
+	g.seen = nil
+	now := g.cpuTimes(boxes)
 	var found []*box
-	for i, n := range read() {
-		if n < 0 || n != before[i] {
-			found = append(found, boxes[i])
+	for _, b := range boxes {
+		was, known := before[b.id]
+		if n := now[b.id]; !known || n < 0 || n != was {
+			found = append(found, b)
 		}
 	}
 	return found
+}
+
+// cpuTimes is the processor time that sandboxes have used; -1 where it cannot be told.
+func (g *guard) cpuTimes(boxes []*box) map[string]time.Duration {
+	used := make(map[string]time.Duration, len(boxes))
+	if g.m.opt.CPUTimer == nil {
+		return used
+	}
+	for _, b := range boxes {
+		n, err := g.m.opt.CPUTimer.CPUTime(b.id)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			n = 0 // it has ended
+		case err != nil:
+			n = -1
+		}
+		used[b.id] = n
+	}
+	return used
 }
 
 // tell keeps what went wrong for whom asks the daemon, and logs it once.

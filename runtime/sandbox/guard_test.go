@@ -97,7 +97,7 @@ func (c *cove) makeRoom() {
 
 func TestReserve(t *testing.T) {
 	for total, want := range map[int64]int64{
-		200 << 20: 20 << 20, 600 << 20: 60 << 20, 40 << 30: 4 << 30, 60 << 30: 4 << 30, 80 << 30: 4 << 30, 2 << 40: 2 << 40 / 20,
+		200 << 20: 50 << 20, 600 << 20: 150 << 20, 2 << 30: 256 << 20, 20 << 30: 2 << 30, 40 << 30: 4 << 30, 60 << 30: 4 << 30, 80 << 30: 4 << 30, 2 << 40: 2 << 40 / 20,
 	} {
 		if got := Reserve(total); got != want {
 			t.Errorf("of %s: %s, want %s", sizeText(total), sizeText(got), sizeText(want))

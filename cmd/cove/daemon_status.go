@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -106,15 +105,4 @@ func diskText(d *api.HostDisk) string {
 		said += "; nearly full: sandboxes that write are held, and none starts"
 	}
 	return said
-}
-
-// tellHeld says why sandboxes are held, once for each reason.
-func (a *app) tellHeld(list []api.Sandbox) {
-	var told []string
-	for _, s := range list {
-		if s.Held != "" && !slices.Contains(told, s.Held) {
-			told = append(told, s.Held)
-			a.warn("held: %s", s.Held)
-		}
-	}
 }

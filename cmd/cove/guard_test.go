@@ -91,8 +91,8 @@ func (h *host) disk() api.HostDisk {
 
 func isHeld(h *host, name string) bool { return h.inspect(name).Held != "" }
 
-// fill has a file in dir take all but that much.
-func (h *host) fill(dir string, leave int64) (name string) {
+// ballast has a file in dir take all but that much.
+func (h *host) ballast(dir string, leave int64) (name string) {
 	h.t.Helper()
 	name = filepath.Join(dir, "ballast")
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, 0o600)
@@ -119,15 +119,15 @@ func (h *host) writes(name string, mib int) {
 }
 
 // TestReserve is a disk of 600 MiB that a sandbox fills as fast as it can.
-func TestReserve(t *testing.T) { testReserve(t, "") }
+func TestReserve(t *testing.T) {
+	for _, quota := range []string{"0", "2GiB"} {
+		t.Run(quota, func(t *testing.T) { testReserve(t, quota) })
+	}
+}
 
 func testReserve(t *testing.T, quota string) {
 	h, small := smallHost(t, 600)
-	create := []string{"create", "-p", "shell", "-n", "writer"}
-	if quota != "" {
-		create = append(create, "--disk", quota)
-	}
-	h.must(create...)
+	h.must("create", "-p", "shell", "-n", "writer", "--disk", quota)
 	h.must("create", "-p", "shell", "-n", "idle")
 	before := h.disk()
 	if before.Low || before.Reserve != before.Total/4 {
@@ -151,7 +151,7 @@ func testReserve(t *testing.T, quota string) {
 		t.Errorf("in one that does nothing: %q", got)
 	}
 	// Everybody is told.
-	if out, stderr, _ := h.cove("ls"); !strings.Contains(out, "started (held)") || !strings.Contains(stderr, "held: the host's disk is nearly full") {
+	if out, stderr, _ := h.cove("ls"); !strings.Contains(out, "started, held") || !strings.Contains(stderr, "writer stands still: the host's disk is nearly full") {
 		t.Errorf("ls:\n%s%s", out, stderr)
 	}
 	if out := h.must("daemon", "status"); !strings.Contains(out, "nearly full") {
@@ -206,7 +206,7 @@ func testReserve(t *testing.T, quota string) {
 			t.Fatal(err)
 		}
 		f.Close()
-		if quota != "" {
+		if quota != "0" {
 			trim(t, name)
 		}
 		h.eventually("the thaw", func() bool { return !isHeld(h, "writer") })
@@ -219,7 +219,7 @@ func testReserve(t *testing.T, quota string) {
 
 	// Who is held can be stopped, and deleted.
 	for _, end := range [][]string{{"stop", "writer"}, {"rm", "--now", "writer"}} {
-		name := h.fill(small, before.Reserve*11/10)
+		name := h.ballast(small, before.Reserve*11/10)
 		h.writes("writer", 1200)
 		h.eventually("the hold", func() bool { return isHeld(h, "writer") })
 		h.must(end...)

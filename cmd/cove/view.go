@@ -50,8 +50,5 @@ func stateWord(s api.Sandbox) string {
 	if s.Reason != nil && s.Reason.Kind != "" && !s.State.Running() {
 		word += " (" + s.Reason.String() + ")"
 	}
-	if s.Held != "" {
-		word += " (held)"
-	}
 	return word
 }

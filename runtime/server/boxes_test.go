@@ -94,7 +94,7 @@ func TestDetail(t *testing.T) {
 
 	st, err := c.Status(t.Context())
 	noError(t, err)
-	equal(t, api.DaemonStatus{Pid: 42, Version: "test", Inst: "abcdef", Sandboxes: 3, Warnings: []string{"no quota"}}, st)
+	equal(t, api.DaemonStatus{Pid: 42, Version: "test", Inst: "abcdef", Sandboxes: 3, Warnings: []string{"no quota"}, Disk: &api.HostDisk{Total: 100, Free: 9, Reserve: 10, Low: true, Promised: 50}}, st)
 }
 
 // What reaches the Manager is what the caller sent, the secrets apart.

@@ -210,7 +210,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Runner:  &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
 		Cgroups: groups,
 		Limiter: groups,
-		Meters:  groups.Meters(), CPUTimer: groups,
+		Meters:  groups.Meters(), CPUTimer: groups, Unwritten: groups,
 		Leases:  leases,
 		Network: net, NetworkCounter: net,
 		Bundler:  bundler{init: initPath, host: host, lxcfs: lxcfs.New(), log: log},

@@ -46,6 +46,33 @@ func (t *Tree) CPUTime(id string) (time.Duration, error) {
 	return 0, fmt.Errorf("nothing counts processor time: %w", ErrUnavailable)
 }
 
+// Unwritten is how many bytes of files that the sandbox wrote are in memory alone
+// (memory.stat, in cgroup-v2.rst: file_dirty and file_writeback). It fails as
+// CPUTime does.
+func (t *Tree) Unwritten(id string) (int64, error) {
+	if err := checkID(id); err != nil {
+		return 0, err
+	}
+	h, ok := t.with("memory")
+	if !ok {
+		return 0, fmt.Errorf("nothing counts memory: %w", ErrUnavailable)
+	}
+	keys := []string{"file_dirty", "file_writeback"}
+	if !h.V2 {
+		keys = []string{"total_dirty", "total_writeback"}
+	}
+	var buf [maxFile]byte
+	n, err := readOnce(filepath.Join(t.dir(h, id), "memory.stat"), buf[:])
+	if isGone(err) {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read what %s has not written: %w", id, err)
+	}
+	stat, err := pick(buf[:n], keys...)
+	return stat[0] + stat[1], err
+}
+
 func readOnce(path string, buf []byte) (n int, err error) {
 	fd, err := open(path, unix.O_RDONLY)
 	if err != nil {

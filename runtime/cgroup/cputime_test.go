@@ -36,3 +36,18 @@ func TestCPUTime(t *testing.T) {
 		t.Errorf("without cpuacct: %v", err)
 	}
 }
+
+func TestUnwritten(t *testing.T) {
+	for mode, files := range map[Mode]map[string]string{
+		Legacy:  {"memory/memory.stat": "dirty 1\nwriteback 1\ntotal_dirty 4096\ntotal_writeback 8192\n"},
+		Unified: {"memory.stat": "anon 1\nfile_dirty 4096\nfile_writeback 8192\n"},
+	} {
+		tree := fakeTree(t, mode, files)
+		if got, err := tree.Unwritten(testID); err != nil || got != 12288 {
+			t.Errorf("%s: %v, %v", mode, got, err)
+		}
+		if _, err := tree.Unwritten("ffffffffffff"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s, no group: %v", mode, err)
+		}
+	}
+}

@@ -220,6 +220,13 @@ type Bundler interface {
 	Write(dir string, in BundleInput) error
 }
 
+// Unwritten tells what of the files of sandboxes is in memory alone.
+type Unwritten interface {
+	// Unwritten is in bytes. It fails with fs.ErrNotExist when the sandbox has no
+	// group.
+	Unwritten(id string) (int64, error)
+}
+
 // CPUTimer counts the processor time of sandboxes, for those whose automation
 // asks whether they are in use.
 type CPUTimer interface {

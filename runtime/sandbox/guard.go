@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cove/runtime/disk"
@@ -33,6 +34,8 @@ const (
 	// lowInterval is how often it looks while the disk is nearly full, and
 	// some sandbox may write or is held.
 	lowInterval = 100 * time.Millisecond
+	// gatherEvery is how often, while it is, what was deleted is given back.
+	gatherEvery = 5 * time.Second
 	// watchWriters is for how long sandboxes are watched to see who does anything,
 	// where they were not watched before: when the reserve was as near as
 	// watchBefore, unless there are more than watchMost.
@@ -104,6 +107,10 @@ type guard struct {
 	wrote  time.Time // when somebody was last seen to write
 	calm   time.Duration
 	lastOK bool
+	// gathered is when what was deleted was last given back; gathering says that
+	// it goes on.
+	gathered  time.Time
+	gathering atomic.Bool
 	// seen is the processor time of sandboxes at the last look, where they were
 	// watched then.
 	seen map[string]time.Duration
@@ -116,6 +123,16 @@ func (g *guard) poke() {
 	select {
 	case g.wake <- struct{}{}:
 	default:
+	}
+}
+
+// adopt takes over who was held by an earlier daemon: they are let go only when there
+// is as much room as they would have waited for then.
+func (g *guard) adopt() {
+	for _, b := range g.m.all() {
+		if b.isHeld() != "" {
+			g.low = true
+		}
 	}
 }
 
@@ -149,28 +166,43 @@ func (g *guard) measure() (s disk.Space, reserve, room int64, err error) {
 		// Of a disk that is smaller something must be left to use.
 		reserve = min(g.m.opt.DiskReserve, s.Total/2)
 	}
-	return s, reserve, s.Free - g.m.unwritten() - reserve, nil
+	return s, reserve, s.Free - g.m.unwritten(s.Free, reserve+slack(reserve)) - reserve, nil
 }
 
 // unwritten is what was written on disk images and has no place on the host yet, at
-// most.
-func (m *Manager) unwritten() int64 {
+// most. Where free is less than enough all that, it is looked at more closely.
+func (m *Manager) unwritten(free, enough int64) int64 {
 	var images int64
+	var on []string
 	for _, b := range m.all() {
 		b.mu.Lock()
 		if r := b.rec.Spec.Resources; b.run != nil && r.Disk > 0 && !r.DiskReserve {
 			images += int64(r.Disk)
+			on = append(on, b.id)
 		}
 		b.mu.Unlock()
 	}
 	if images == 0 {
 		return 0
 	}
-	n, err := disk.Unwritten()
+	all, err := disk.Unwritten()
 	if err != nil {
-		return 0 // without /proc nothing here would run
+		all = images // without /proc nothing here would run
 	}
-	return min(n, images)
+	most := min(all, images)
+	if m.opt.Unwritten == nil || free-most >= enough || len(on) > watchMost {
+		return most
+	}
+	// Of the machine's some may be others'.
+	var theirs int64
+	for _, id := range on {
+		n, err := m.opt.Unwritten.Unwritten(id)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return most
+		}
+		theirs += n
+	}
+	return min(theirs, most)
 }
 
 // slack is by how much more than the reserve must be free for the disk not to be
@@ -226,11 +258,40 @@ func (g *guard) look() time.Duration {
 	if !before {
 		g.m.trash.again()
 	}
+	g.gather()
 	return g.hold(holdText(s, reserve), room < -reserve/2, !before || fell > writingLeast)
 }
 
 func holdText(s disk.Space, reserve int64) string {
 	return fmt.Sprintf("the host's disk is nearly full, less than %s of %s is free: it goes on by itself when there is room", sizeText(reserve), sizeText(s.Total))
+}
+
+// gather has what was deleted on disk images given back to the host, apart from the
+// looking: it writes first. There is some time between one round and the next.
+func (g *guard) gather() {
+	now := g.m.now()
+	if now.Sub(g.gathered) < gatherEvery || g.gathering.Load() {
+		return
+	}
+	g.gathered = now
+	var on []*box
+	for _, b := range g.m.all() {
+		b.mu.Lock()
+		if b.run != nil && b.rec.Spec.Resources.Disk > 0 {
+			on = append(on, b)
+		}
+		b.mu.Unlock()
+	}
+	g.gathering.Store(true)
+	g.m.wg.Go(func() {
+		defer g.gathering.Store(false)
+		for _, b := range on {
+			if err := g.m.opt.Disks.Trim(g.m.ctx, b.id); err != nil && !errors.Is(err, disk.ErrNotOpen) {
+				g.m.log.Warn("could not give back what was deleted on a disk", "sandbox", b.id, "error", err)
+			}
+		}
+		g.poke()
+	})
 }
 
 // relax lets go of whom is held, and says when to look again with that much room.

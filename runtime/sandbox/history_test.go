@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"cove/runtime/cgroup"
+	"cove/runtime/gpu"
 	"cove/runtime/lifecycle"
 )
 
@@ -332,6 +333,26 @@ func TestChangesBounded(t *testing.T) {
 	m.changes.flush()
 	if n := len(historyOf(t, m, "2", HistorySpan).Changes); n != changesWaiting {
 		t.Errorf("%d wait", n)
+	}
+}
+
+// TestSampleOfAll: of what a sandbox has several of, or has now and then.
+func TestSampleOfAll(t *testing.T) {
+	m, _, end := recorded(t)
+	defer end()
+	m.addBox("1", "a", 0, lifecycle.Started)
+	now := time.Now()
+	busy := func(part float64) GPUUse { return GPUUse{Use: gpu.Use{Utilization: part}} }
+	for i, st := range []Stats{
+		{}, {Disk: 5 << 20, GPUs: []GPUUse{busy(0.5), busy(1)}}, {Disk: 3 << 20, GPUs: []GPUUse{busy(0), {Use: gpu.Use{Missing: []string{gpu.Utilization}}}}},
+	} {
+		st.ID = "1"
+		m.recorder.take(StatsReport{Time: now.Add(time.Duration(i) * 5 * time.Second), Sandboxes: []Stats{st}})
+	}
+	m.now = func() time.Time { return now.Add(time.Minute) }
+	got := historyOf(t, m, "1", time.Hour).Samples
+	if len(got) != 1 || got[0].Disk != 5<<20 || got[0].GPU != 0.5 || got[0].Span != 10*time.Second {
+		t.Errorf("%+v", got)
 	}
 }
 

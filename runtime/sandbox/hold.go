@@ -86,6 +86,7 @@ func (m *Manager) letGo(ctx context.Context, b *box) error {
 	defer b.mu.Unlock()
 	if !b.gone && b.run != nil {
 		m.publish(b)
+		b.wake()
 	}
 	return nil
 }

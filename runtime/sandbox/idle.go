@@ -160,6 +160,12 @@ func (b *box) sense(now Moment, c counters) {
 		i.counted, i.seen = false, nil // what is frozen does nothing
 		return
 	}
+	if b.held != "" {
+		// The guard has frozen it at work: it is not idle for that.
+		i.counted = false
+		i.used(now.Awake)
+		return
+	}
 	d, period := now.Awake-i.at, lookPeriod(a)
 	span, whole := max(d, period), d >= period*3/4
 	var seen []string

@@ -63,6 +63,9 @@ type Options struct {
 
 	// Space measures the file system of the state directory; nil asks the kernel.
 	Space func() (disk.Space, error)
+	// Unwritten tells what of files is in memory alone, and takes its place on
+	// that file system later; without it, as much as of the whole machine's may be.
+	Unwritten Unwritten
 	// DiskReserve is how many bytes of it sandboxes leave free, at most half of
 	// it; 0 is [Reserve].
 	DiskReserve int64
@@ -159,6 +162,7 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 		return nil, errors.Join(err, m.Close(ctx))
 	}
 	// What an earlier daemon held is known by now.
+	m.guard.adopt()
 	m.wg.Go(m.guard.run)
 	return m, nil
 }

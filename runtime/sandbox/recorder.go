@@ -6,9 +6,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	"cove/runtime/gpu"
 	"cove/runtime/store"
 )
 
@@ -106,7 +108,7 @@ type recorder struct {
 // recording is of one sandbox.
 type recording struct {
 	// begun is when the span began and what had been used by then; most is the
-	// most there was in it, and busy the sum of gpus readings.
+	// most there was in it, and busy the sum of gpus readings of its devices.
 	begun counted
 	most  Sample
 	busy  float64
@@ -148,6 +150,12 @@ func (rec *recording) take(st *Stats, at time.Time) {
 	rec.most.Memory = max(rec.most.Memory, st.Usage.Memory)
 	rec.most.Disk = max(rec.most.Disk, st.Disk)
 	rec.most.Pids = max(rec.most.Pids, st.Usage.Pids)
+	rec.most.Disk = max(rec.most.Disk, st.Disk)
+	for i := range st.GPUs {
+		if !slices.Contains(st.GPUs[i].Missing, gpu.Utilization) {
+			rec.busy, rec.gpus = rec.busy+st.GPUs[i].Utilization, rec.gpus+1
+		}
+	}
 	if d < sampleSpan-sampleSlack {
 		return
 	}

@@ -44,7 +44,7 @@ func (a *App) nextCell(it item) table.Cell {
 	if d.Error != "" || left < time.Minute || d.Action == lifecycle.OpDelete {
 		style = a.theme.Warn
 	}
-	return table.Cell{Text: string(d.Action) + " " + text.Age(left), Style: style}
+	return table.Cell{Text: text.Clean(string(d.Action)) + " " + text.Age(left), Style: style}
 }
 
 // nextWords say what happens to a sandbox next, when and why: "stops in 4m12s: no

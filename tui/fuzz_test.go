@@ -14,6 +14,7 @@ import (
 	"cove/runtime/lifecycle"
 	"cove/tui/attach"
 	"cove/tui/theme"
+	"cove/tui/tuitest"
 )
 
 // FuzzApp sends keys, sizes, clicks, events and answers in any order, and
@@ -35,7 +36,7 @@ func FuzzApp(f *testing.F) {
 }
 
 // keys of the fuzz test: those that mean something, more often than others.
-const fuzzKeys = "n n N s r D e a ? q k j g G y x 1 - ] [ V * p t m L / / o O v d c > : ! = 日"
+const fuzzKeys = "n n N s r D R R T Z H + e a ? q k j g G y x 1 - ] [ V * p t m L / / o O v d c > : ! = 日"
 
 var errLong = errors.New(strings.Repeat("a long error of 日本 with \x1b[31mcolour\x07 and\nlines ", 20))
 
@@ -43,9 +44,13 @@ func (m *model) step(r *rand.Rand) {
 	keys := append(strings.Fields(fuzzKeys), "space", "space", "ctrl+e", "enter", "esc", "tab", "up", "down", "left", "right", "home", "end", "pgup", "pgdown",
 		"backspace", "delete", "shift+tab", "ctrl+y", "ctrl+o", "ctrl+]", "ctrl+z", "ctrl+w", "ctrl+u", "ctrl+d")
 	states := lifecycle.States()
-	switch r.IntN(17) {
+	switch r.IntN(18) {
 	case 15:
 		m.run()
+	case 16:
+		m.fake.SetHost(tuitest.Host{Warnings: []string{randomText(r)}, GPUs: []api.GPU{{ID: randomText(r), Index: r.IntN(9), Model: randomText(r), Held: r.IntN(3), Holders: []string{randomText(r)}}},
+			Disk: &api.HostDisk{Total: r.Int64(), Free: r.Int64(), Reserve: r.Int64(), Low: r.IntN(2) == 0, Promised: r.Int64()}})
+		m.send(m.app.askHost())
 	case 1:
 		m.send(tea.WindowSizeMsg{Width: r.IntN(320), Height: r.IntN(110)})
 	case 2:
@@ -55,6 +60,10 @@ func (m *model) step(r *rand.Rand) {
 			Image: randomText(r), Created: m.now.Add(-time.Duration(r.Int64N(1 << 52))), Labels: map[string]string{randomText(r): randomText(r)}}
 		if r.IntN(4) == 0 {
 			b.Progress = randomText(r)
+		}
+		if r.IntN(3) == 0 {
+			b.Held, b.GPUs, b.Warnings = randomText(r), []string{randomText(r)}, []string{randomText(r)}
+			b.Due = randomDue(r, m.now)
 		}
 		if r.IntN(2) == 0 {
 			b.Reason = &lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: randomText(r) + "\n\x1b[31m" + randomText(r)}
@@ -102,6 +111,14 @@ func (m *model) step(r *rand.Rand) {
 		}
 	case 13:
 		m.fake.Load = func(string, int) (float64, int64) { return r.ExpFloat64() * float64(r.IntN(100)), r.Int64N(1 << 40) }
+		m.fake.More = func(s *api.Stats) {
+			if r.IntN(2) == 0 {
+				s.Disk, s.DiskLimit, s.IORead, s.Due = r.Int64(), r.Int64N(2)*r.Int64(), r.Int64(), randomDue(r, m.now)
+				s.CPUPressure, s.MemoryPressure, s.CPUThrottled = r.Float64(), r.Float64(), r.ExpFloat64()*1000
+				s.GPUs = []api.GPUUse{{ID: randomText(r), Utilization: r.Float64()}, {ID: "x", Missing: []string{"utilization", "memory"}}}
+				s.Missing = []string{[]string{"disk", "io_read", "cpu_pressure", randomText(r)}[r.IntN(4)]}
+			}
+		}
 		m.measure(1 + r.IntN(20))
 	case 14:
 		m.send(statsMsg{err: errLong})
@@ -126,4 +143,15 @@ func randomText(r *rand.Rand) string {
 		b.WriteString(alphabet[r.IntN(len(alphabet))])
 	}
 	return b.String()
+}
+
+func randomDue(r *rand.Rand, now time.Time) *api.Due {
+	d := &api.Due{Action: []lifecycle.Operation{lifecycle.OpStop, lifecycle.OpDelete, lifecycle.Operation(randomText(r))}[r.IntN(3)], Key: randomText(r)}
+	if r.IntN(3) > 0 {
+		d.At = now.Add(time.Duration(r.Int64N(int64(time.Hour))) - time.Minute)
+	}
+	if r.IntN(2) == 0 {
+		d.Busy, d.Without, d.Error = []string{randomText(r)}, []string{randomText(r)}, randomText(r)
+	}
+	return d
 }

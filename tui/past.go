@@ -2,14 +2,12 @@ package tui
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 
 	"cove/runtime/api"
 	"cove/tui/meter"
-	"cove/tui/plot"
 	"cove/tui/text"
 )
 
@@ -141,65 +139,13 @@ func (msg pastMsg) deliver(a *App) tea.Cmd {
 	return nil
 }
 
-// series is one graph of the past.
-type series struct {
-	name string
-	mean bool // of a span the average counts, else the most
-	of   func(*api.Sample) float64
-}
-
-// allSeries are the graphs in their order.
-func allSeries() []series {
-	return []series{
-		{"cpu", true, func(s *api.Sample) float64 { return s.CPU }},
-		{"memory", false, func(s *api.Sample) float64 { return float64(s.Memory) }},
-		{"disk", false, func(s *api.Sample) float64 { return float64(s.Disk) }},
-		{"gpu", true, func(s *api.Sample) float64 { return s.GPU }},
-		{"processes", false, func(s *api.Sample) float64 { return float64(s.Pids) }},
-	}
-}
-
 // values are the series in w cells, up to when the daemon was asked.
 func (d *timeline) values(w int) [][]float64 {
 	if d.drawn.got != d.got || d.drawn.w != w {
 		d.drawn = pastDrawn{got: d.got, w: w}
-		for _, s := range allSeries() {
-			d.drawn.values = append(d.drawn.values, resample(d.got.Samples, d.at.Add(-d.span), d.at, w, s))
+		for _, s := range meter.AllSeries() {
+			d.drawn.values = append(d.drawn.values, s.Resample(d.got.Samples, d.at.Add(-d.span), d.at, w))
 		}
 	}
 	return d.drawn.values
-}
-
-// resample is what a series was from one time to another in w steps; steps of
-// which nothing is known are gaps.
-func resample(samples []api.Sample, from, to time.Time, w int, of series) []float64 {
-	step := to.Sub(from) / time.Duration(max(w, 1))
-	if w < 1 || step <= 0 {
-		return nil
-	}
-	out := slices.Repeat([]float64{plot.Gap()}, w)
-	weights := make([]float64, w)
-	for i := range samples {
-		s := &samples[i]
-		end := s.Time.Sub(from)
-		begin := end - max(s.Span.Std(), 1)
-		v := of.of(s)
-		for at := max(int(begin/step), 0); at < w && time.Duration(at)*step < end; at++ {
-			overlap := min(end, time.Duration(at+1)*step) - max(begin, time.Duration(at)*step)
-			if overlap <= 0 {
-				continue
-			}
-			switch weight := weights[at] + overlap.Seconds(); {
-			case weights[at] == 0:
-				out[at] = v
-				weights[at] = weight
-			case of.mean:
-				out[at] += (v - out[at]) * overlap.Seconds() / weight
-				weights[at] = weight
-			default:
-				out[at] = max(out[at], v)
-			}
-		}
-	}
-	return out
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"cove/runtime/api"
+	"cove/tui/meter"
 	"cove/tui/plot"
 	"cove/tui/text"
 )
@@ -69,17 +70,17 @@ func (a *App) historyPage(p *page, b *api.Sandbox, h int) {
 // pastGraphs draws the graphs that have something in them.
 func (a *App) pastGraphs(p *page, b *api.Sandbox, h int) {
 	d := &a.past
-	all, values := allSeries(), d.values(p.w)
+	all, values := meter.AllSeries(), d.values(p.w)
 	var shown []int
 	for i, s := range all {
-		if s.name != "gpu" && s.name != "disk" || len(b.GPUs) > 0 && s.name == "gpu" || highest(values[i]) > 0 {
+		if s.Name != "gpu" && s.Name != "disk" || len(b.GPUs) > 0 && s.Name == "gpu" || highest(values[i]) > 0 {
 			shown = append(shown, i)
 		}
 	}
 	high := max(1, min((h-changesRoom)/len(shown)-1, 5))
 	for _, i := range shown {
-		words, full := a.pastWords(all[i].name, b, values[i])
-		p.styled(all[i].name, p.th.Text, p.listed(words...))
+		words, full := a.pastWords(all[i].Name, b, values[i])
+		p.styled(all[i].Name, p.th.Text, p.listed(words...))
 		for _, l := range plot.Graph(p.th.Glyphs.Levels, values[i], full, p.w, high) {
 			p.lines = append(p.lines, p.th.Spark.Paint(l))
 		}

@@ -17,6 +17,7 @@ import (
 
 func (a *app) statsCommand() *cobra.Command {
 	var follow, once, asJSON bool
+	var since string
 	c := &cobra.Command{
 		Use:   "stats [NAME...]",
 		Short: "Show what running sandboxes use",
@@ -30,8 +31,18 @@ func (a *app) statsCommand() *cobra.Command {
 			if follow && once {
 				return usagef("--follow and --no-stream exclude each other")
 			}
+			if cmd.Flags().Changed("since") && (follow || once) {
+				return usagef("--since tells of the past: --follow and --no-stream do not go with it")
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 			defer stop()
+			if cmd.Flags().Changed("since") {
+				span, err := sinceSpan(since)
+				if err != nil {
+					return err
+				}
+				return a.statsSince(ctx, args, span, asJSON)
+			}
 			if !follow && (once || asJSON || !isTerminal(a.stdout)) {
 				return a.statsOnce(ctx, args, asJSON)
 			}
@@ -41,11 +52,14 @@ func (a *app) statsCommand() *cobra.Command {
 			}
 			return err
 		},
+		Example:           "  cove stats\n  cove stats --since 6h web",
 		ValidArgsFunction: a.sandboxNames(0),
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on, one table or JSON line a second, also without a terminal")
 	c.Flags().BoolVar(&once, "no-stream", false, "print one table and end")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: an array, or with -f one sample a line")
+	c.Flags().StringVar(&since, "since", "", "tell what was used during the last `DURATION` instead, up to 24h, also by what does not run now")
+	must(c.RegisterFlagCompletionFunc("since", cobra.FixedCompletions([]string{"15m", "1h", "6h", "24h"}, cobra.ShellCompDirectiveNoFileComp)))
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: an array, with -f one sample a line, with --since the kept samples and changes")
 	return c
 }
 

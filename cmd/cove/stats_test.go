@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
 	"cove/tui/tuitest"
@@ -243,4 +244,54 @@ func TestStatsLive(t *testing.T) {
 		t.Error("the other screen is still on")
 	}
 	tt.See("busy  150.3") // the last table stays
+}
+
+func TestPastTable(t *testing.T) {
+	now := time.Now()
+	at := func(ago time.Duration, cpu float64, memory, pids int64) api.Sample {
+		return api.Sample{Time: now.Add(-ago), Span: config.Duration(15 * time.Minute), CPU: cpu, Memory: memory, Pids: pids}
+	}
+	all := []pastView{
+		{Name: "busy", History: api.History{Samples: []api.Sample{at(30*time.Minute, 0.5, 1<<30, 3), at(0, 1.5, 2<<30, 9)}}},
+		{Name: "never"},
+	}
+	for width, want := range map[int]string{
+		0: "NAME   CPU%   MOST   MEMORY  PIDS\n" +
+			"busy   100.0  150.0  2G      9\n" +
+			"never  -      -      -       -\n",
+		51: "NAME   CPU%   MOST   MEMORY  PIDS  CPU% OVER 1h\n" +
+			"busy   100.0  150.0  2G      9     ····▄▄▄▄····████\n" +
+			"never  -      -      -       -     -\n",
+		50: "NAME   CPU%   MOST   MEMORY  PIDS\n",
+	} {
+		header, rows := pastTable(all, time.Hour, now, width)
+		var out strings.Builder
+		if err := writeTable(&out, header, rows); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(out.String(), want) {
+			t.Errorf("at %d: got\n%swant\n%s", width, out.String(), want)
+		}
+	}
+	all[0].Samples[0].Disk, all[0].Samples[0].GPU = 5<<20, 0.5
+	header, rows := pastTable(all, time.Hour, now, 0)
+	if got := strings.Join(header, " ") + "|" + strings.Join(rows[0], " "); got != "NAME CPU% MOST MEMORY DISK GPU% MOST PIDS|busy 100.0 150.0 2G 5M 25.0 50.0 9" {
+		t.Error(got)
+	}
+}
+
+func TestStatsSinceUsage(t *testing.T) {
+	s := newStandIn(t)
+	for args, want := range map[string]string{
+		"--since 1h -f": "cove: stats: --since tells of the past: --follow and --no-stream do not go with it\n",
+		"--since 0":     "cove: stats: --since 0 is no span of time (up to 24h is kept: --since 1h)\n",
+		"--since never": "cove: stats: --since never is no span of time (up to 24h is kept: --since 1h)\n",
+		"--since soon":  `cove: stats: --since: bad duration "soon"`,
+		"--since=":      `cove: stats: --since: bad duration ""`,
+	} {
+		_, stderr, status := s.cove(nil, append([]string{"stats"}, strings.Fields(args)...)...)
+		if status != 2 || !strings.HasPrefix(stderr, want) {
+			t.Errorf("%s: status %d, %q", args, status, stderr)
+		}
+	}
 }

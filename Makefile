@@ -12,6 +12,8 @@ LDFLAGS  := -s -w -X main.version=$(VERSION)
 
 # Package and the file that proves it is there.
 BUILD_DEPS := gcc:/usr/bin/gcc pkg-config:/usr/bin/pkg-config libseccomp-dev:/usr/include/seccomp.h libc6-dev:/usr/include/stdio.h
+# What cove itself calls: for disk quotas.
+RUN_DEPS   := e2fsprogs:/sbin/mke2fs
 TEST_DEPS  := python3:/usr/bin/python3 python3-venv:/usr/share/doc/python3-venv sudo:/usr/bin/sudo util-linux:/usr/bin/setpriv \
               tmux:/usr/bin/tmux less:/usr/bin/less htop:/usr/bin/htop vim:/usr/bin/vim.basic vim-tiny:/usr/bin/vim.tiny python3-pip:/usr/share/doc/python3-pip procps:/usr/bin/ps e2fsprogs:/sbin/mkfs.ext4 git:/usr/bin/git \
               nftables:/usr/sbin/nft iproute2:/usr/sbin/ip
@@ -42,7 +44,7 @@ $(BIN)/runc: go.mod | deps
 	@touch $@
 
 deps:
-	@$(call install_missing,$(BUILD_DEPS))
+	@$(call install_missing,$(BUILD_DEPS) $(RUN_DEPS))
 
 test-deps:
 	@$(call install_missing,$(TEST_DEPS))

@@ -56,9 +56,11 @@ func (k *bench) oneByOne() {
 	defer p.close()
 	open := k.spec
 	open.Network.BlockAll = false
+	quota := k.spec
+	quota.Resources.Disk = config.GiB
 	var openErr error
 
-	var runs, creates, opens, stops, starts, deletes, execs, clis, forks, runcExecs []time.Duration
+	var runs, creates, opens, quotas, stops, starts, deletes, execs, clis, forks, runcExecs []time.Duration
 	peerRuns := make([][]time.Duration, len(p.others))
 	for i := range benchRounds {
 		runs = append(runs, timed(b, func() error { return p.runc.run(ctx) }))
@@ -76,6 +78,10 @@ func (k *bench) oneByOne() {
 			if _, err := c.Delete(ctx, "o"+name, true); openErr == nil && err != nil {
 				b.Fatal(err)
 			}
+		}
+		quotas = append(quotas, timed(b, func() error { return k.createAndRun("q"+name, quota) }))
+		if _, err := c.Delete(ctx, "q"+name, true); err != nil {
+			b.Fatal(err)
 		}
 		for range 3 {
 			execs = append(execs, timed(b, func() error { return execAPI(ctx, c, name, "true") }))
@@ -117,6 +123,8 @@ func (k *bench) oneByOne() {
 		f := r.times("create, first command done: open network", opens)
 		f.budget(f.ratio(runc), 1.5, "1.5 x")
 	}
+	disk := r.times("create, first command done: disk quota", quotas)
+	disk.budget(disk.over(create), 15, "+15 ms")
 	start := r.times("start of a stopped one, first command done", starts)
 	start.ratio(runc)
 

@@ -36,7 +36,11 @@ func beforeReboot(t *testing.T, h *host) {
 		t.Fatal(err)
 	}
 	for name := range left() {
-		h.must("create", "-p", "shell", "-n", name)
+		args := []string{"create", "-p", "shell", "-n", name}
+		if name != "paused" {
+			args = append(args, "--disk", "64MiB") // nobody unmounts it
+		}
+		h.must(args...)
 		h.must("exec", name, "--", "sh", "-c", "echo "+name+" > ~/file; ln -s file ~/link; sync")
 		h.must("exec", name, "-u", "0", "--", "sh", "-c", "touch /usr/bin/new; rm /usr/bin/wc; sync")
 	}

@@ -553,3 +553,33 @@ func TestProbeOfNew(t *testing.T) {
 		}
 	}
 }
+
+// A machine that loses its power leaves the image as it is at that moment.
+func TestPowerCut(t *testing.T) {
+	w := newWorld(t)
+	s := Spec{Size: 32 * mib}
+	root := w.create("one", s)
+	for i := range 20 {
+		if _, err := write(t, root, fmt.Sprint("file", i), 64<<10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(w.dir("cut"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sh(t, "cp --sparse=always "+filepath.Join(w.dir("one"), imageFile)+" "+w.dir("cut"))
+	image := filepath.Join(w.dir("cut"), imageFile)
+	if out, _ := exec.Command("/usr/sbin/dumpe2fs", "-h", image).CombinedOutput(); !strings.Contains(string(out), "needs_recovery") {
+		t.Errorf("the copy was not taken of a mounted file system:\n%s", out)
+	}
+	cut := w.open("cut", s)
+	for i := range 20 {
+		if info, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d/file%d", cut.Fd(), i)); err != nil || info.Size() != 64<<10 {
+			t.Errorf("what was synced: %v", err)
+		}
+	}
+	_, _ = root.Close(), cut.Close()
+	w.leave("one")
+	w.leave("cut")
+	fsck(t, image)
+}

@@ -24,14 +24,14 @@ func (h *host) line(name, line string) string {
 // usage is what one sandbox uses now.
 func (h *host) usage(name string) api.Stats {
 	h.t.Helper()
-	var r api.StatsReport
-	if err := json.Unmarshal([]byte(h.must("stats", "--json", name)), &r); err != nil {
+	var all []api.Stats
+	if err := json.Unmarshal([]byte(h.must("stats", "--json", name)), &all); err != nil {
 		h.t.Fatal(err)
 	}
-	if len(r.Sandboxes) != 1 {
-		h.t.Fatalf("statistics of %s: %+v", name, r)
+	if len(all) != 1 {
+		h.t.Fatalf("statistics of %s: %+v", name, all)
 	}
-	return r.Sandboxes[0]
+	return all[0]
 }
 
 // untilStats asks for statistics until they are so.

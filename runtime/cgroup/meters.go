@@ -103,43 +103,43 @@ type openFigure struct {
 
 // meter opens the files of a group. A file that is not there in a group that is
 // makes its quantity missing.
-func (ms *Meters) meter(id string) (_ meter, err error) {
-	var m meter
-	t := ms.tree
+func (m *Meters) meter(id string) (_ meter, err error) {
+	var k meter
+	t := m.tree
 	defer func() {
 		if err != nil {
-			m.close()
+			k.close()
 		}
 	}()
-	figures := v1Figures(ms.stack.above)
+	figures := v1Figures(m.stack.above)
 	if t.layout.Mode == Unified {
-		figures = v2Figures(ms.stack.above)
+		figures = v2Figures(m.stack.above)
 	}
 	for _, f := range figures {
 		h, ok := t.counting(f)
 		if !ok {
-			m.lack(f.quantity)
+			k.lack(f.quantity)
 			continue
 		}
 		dir := t.dir(h, id)
 		fd, err := open(filepath.Join(dir, f.file), unix.O_RDONLY)
 		switch {
 		case err == nil:
-			m.files = append(m.files, openFigure{f, fd})
+			k.files = append(k.files, openFigure{f, fd})
 		case errors.Is(err, unix.EOPNOTSUPP):
-			m.lack(f.quantity) // pressure that is turned off (psi=0)
+			k.lack(f.quantity) // pressure that is turned off (psi=0)
 		case !errors.Is(err, fs.ErrNotExist):
-			return m, err
+			return k, err
 		case unix.Access(dir, unix.F_OK) != nil:
-			return m, err // the group itself is not there
+			return k, err // the group itself is not there
 		default:
-			m.lack(f.quantity)
+			k.lack(f.quantity)
 		}
 	}
-	if len(m.files) == 0 {
-		return m, fmt.Errorf("no controller counts: %w", ErrUnavailable)
+	if len(k.files) == 0 {
+		return k, fmt.Errorf("no controller counts: %w", ErrUnavailable)
 	}
-	return m, nil
+	return k, nil
 }
 
 // counting finds the hierarchy in which a figure is.

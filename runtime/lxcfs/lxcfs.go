@@ -102,26 +102,30 @@ func (h *Host) read(ctx context.Context, files []string) error {
 		<-h.children
 		return fmt.Errorf("start the child that reads it: %w", err)
 	}
-	ended := make(chan error, 1)
+	gone := make(chan struct{})
+	var status error
 	go func() {
 		// Ends with the child, which the context kills.
 		defer func() { <-h.children }()
-		ended <- cmd.Wait()
+		defer close(gone)
+		status = cmd.Wait()
 	}()
 	select {
-	case err := <-ended:
+	case <-gone:
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err != nil {
-			return fmt.Errorf("its files cannot be read: %w", err)
+		if status != nil {
+			return fmt.Errorf("its files cannot be read: %w", status)
 		}
 		return nil
 	case <-ctx.Done():
 	}
+	grace := time.NewTimer(reapGrace)
+	defer grace.Stop()
 	select {
-	case <-ended:
-	case <-time.After(reapGrace):
+	case <-gone:
+	case <-grace.C:
 	}
 	return context.Cause(ctx)
 }

@@ -61,8 +61,8 @@ if [ -n "$$missing" ]; then \
 fi
 endef
 
-test: build test-deps ## the whole suite, as root: real sandboxes, real runc
-	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=$(ROUNDS) $(GO) test -timeout 11m ./...
+test: build test-deps vm-deps ## the whole suite, as root: real sandboxes, real runc; and beside it test-vm
+	COVE_BIN=$(abspath $(BIN)) runtime/vmtest/beside $(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=$(ROUNDS) $(GO) test -timeout 11m ./...
 
 test-vm: build vm-deps ## what needs a host with cgroup v2, in a guest of its own: RUN=TestGuestX, PKG=./runtime/x
 	COVE_BIN=$(abspath $(BIN)) runtime/vmtest/suite $(if $(RUN),-run '$(RUN)') $(if $(PKG),-pkg $(PKG))
@@ -70,9 +70,10 @@ test-vm: build vm-deps ## what needs a host with cgroup v2, in a guest of its ow
 test-gpu: build test-deps ## on a machine with a GPU of NVIDIA's: CUDA in the sandbox that has it, and in no other
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_TEST_GPU=1 $(GO) test -count=1 -timeout 10m -v -run 'GPU' ./cmd/cove ./runtime/gpu
 
-soak: build test-deps ## the long rounds: kill -9 of the daemon, attach and detach
+soak: build test-deps vm-deps ## the long rounds: kill -9 of the daemon, here and in the guest, attach and detach
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=200 COVE_SOAK=1 \
 		COVE_CROWD=100 $(GO) test -count=1 -timeout 60m -v -run 'KillRounds|AttachRounds|ResizeRounds|Model|Crowd' ./cmd/cove ./runtime/sandbox
+	COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=100 COVE_SOAK=1 runtime/vmtest/suite -t 3600 -pkg cmd/cove -run 'TestGuest'
 
 bench: build test-deps ## what the design sets budgets for, beside runc and other programs, as ratios of one run; all figures in bin/bench.json
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout 15m -run '^$$' -bench Budgets -benchtime 1x ./cmd/cove

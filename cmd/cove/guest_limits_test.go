@@ -71,7 +71,7 @@ func TestGuestMemory(t *testing.T) {
 func TestGuestSwap(t *testing.T) {
 	h := guestHost(t)
 	file := filepath.Join(t.TempDir(), "swap")
-	for _, args := range [][]string{{"dd", "if=/dev/zero", "of=" + file, "bs=1M", "count=256"}, {"chmod", "600", file}, {"mkswap", file}, {"swapon", file}} {
+	for _, args := range [][]string{{"fallocate", "-l", "96M", file}, {"chmod", "600", file}, {"mkswap", file}, {"swapon", file}} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v %s", args, err, out)
 		}
@@ -197,4 +197,9 @@ func TestGuestKill(t *testing.T) {
 	if got := h.must("exec", "k", "--", "sh", "-c", "ls -d /proc/[0-9]* | wc -l"); strings.TrimSpace(got) == "" {
 		t.Errorf("started again it says %q", got)
 	}
+}
+
+// The rounds of kills on a host whose groups are made by other means.
+func TestGuestKillRounds(t *testing.T) {
+	killRounds(t, guestHost(t), rounds(6), 1500*time.Millisecond)
 }

@@ -47,9 +47,13 @@ type fate struct {
 // start, stop and delete, and finds every sandbox in a true state afterwards:
 // with its file, able to start, and gone when it was deleted.
 func TestKillRounds(t *testing.T) {
-	h := realHost(t)
+	killRounds(t, realHost(t), rounds(10), 120*time.Millisecond)
+}
+
+// killRounds is so many rounds, in each of which the daemon dies within a time
+// that the operations take.
+func killRounds(t *testing.T, h *host, n int, within time.Duration) {
 	h.must("daemon", "start")
-	n := rounds(10)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -88,8 +92,7 @@ func TestKillRounds(t *testing.T) {
 			}
 			answered <- 0
 		}()
-		// A random moment within what the operation takes.
-		<-time.After(time.Duration(rng.IntN(120)) * time.Millisecond)
+		<-time.After(time.Duration(rng.Int64N(int64(within))))
 		h.kill()
 		ok := <-answered == 0
 		h.must("daemon", "start")

@@ -84,11 +84,31 @@ func TestCloneRefusesAFileSystemThatCannotShift(t *testing.T) {
 	}
 }
 
+// needKernelOf skips on a kernel that is older than a rung. On others the rung
+// must work.
+func needKernelOf(t *testing.T, r Rung) {
+	t.Helper()
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		t.Fatal(err)
+	}
+	var major, minor int
+	release := unix.ByteSliceToString(name.Release[:])
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	since := map[Rung][2]int{RungFD: {6, 15}, RungPath: {6, 7}, RungClassic: {5, 19}}[r]
+	if major < since[0] || major == since[0] && minor < since[1] {
+		t.Skipf("Linux %s has no %s", release, r)
+	}
+}
+
 // TestOverlayOnEveryRung makes, on each rung that this kernel has, two overlays
 // with two layers from one upper clone, as a sandbox's root and /usr are.
 func TestOverlayOnEveryRung(t *testing.T) {
 	for _, rung := range []Rung{RungFD, RungPath, RungClassic} {
 		t.Run(rung.String(), func(t *testing.T) {
+			needKernelOf(t, rung)
 			m, ids, dir := detect(t, rung)
 			get(t, ids, testBase) // the set keeps a descriptor of its own
 			fdsBefore := countFDs(t)

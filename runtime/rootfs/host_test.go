@@ -349,7 +349,11 @@ func testRemount(t *testing.T, w *world) {
 // A root is mounted each way that older kernels offer.
 func testEveryRung(t *testing.T, w *world) {
 	attach := filepath.Join(w.run, "layers-attached")
+	best := w.host.mounter.Rung()
 	for _, rung := range []mount.Rung{mount.RungFD, mount.RungPath, mount.RungClassic} {
+		if rung < best {
+			continue // which this kernel does not offer; mount's own tests see to that
+		}
 		if err := w.host.detect(context.Background(), attach, []mount.Rung{rung}); err != nil {
 			t.Fatal(err)
 		}

@@ -38,11 +38,10 @@ func main() {
 		os.Exit(2)
 	}
 	g := &guest{verbose: conf("verbose", "") != ""}
-	if err := g.boot(); err != nil {
-		g.die(err)
-	}
+	g.die(g.boot())
 }
 
+// boot runs the guest to its end; it comes back only with an error.
 func (g *guest) boot() error {
 	err := errors.Join(
 		os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),

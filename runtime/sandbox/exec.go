@@ -32,10 +32,14 @@ func (g *Guest) Close() {
 // config's kinds of activity, which it is until Close, or "" for what is none. It
 // fails with [ErrNotFound] and with a *[ConflictError] where the sandbox does not
 // run, or is about to be stopped or paused: what has begun before is seen by
-// who stops it.
-func (m *Manager) Guest(_ context.Context, c Caller, ref, use string) (*Guest, error) {
+// who stops it. While it is being resized it waits for that: programs go on
+// meanwhile, and soon there is room for others.
+func (m *Manager) Guest(ctx context.Context, c Caller, ref, use string) (*Guest, error) {
 	b, err := m.find(c, ref)
 	if err != nil {
+		return nil, err
+	}
+	if err := m.awaitResize(ctx, b); err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
@@ -53,6 +57,22 @@ func (m *Manager) Guest(_ context.Context, c Caller, ref, use string) (*Guest, e
 	b.mu.Unlock()
 	b.active.touch(m.now())
 	return &Guest{Info: i, Client: m.client(b.id), m: m, b: b, done: end}, nil
+}
+
+// awaitResize waits for the end of a resize of a sandbox that runs.
+func (m *Manager) awaitResize(ctx context.Context, b *box) error {
+	b.mu.Lock()
+	o, runs := b.op, b.run != nil
+	b.mu.Unlock()
+	if o == nil || o.op != lifecycle.OpResize || !runs {
+		return nil
+	}
+	select {
+	case <-o.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // entering is the state that the sandbox is in, or that its operation brings it

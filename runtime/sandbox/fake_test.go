@@ -43,6 +43,8 @@ type machine struct {
 	// held, where it is set, is closed by the next change of memory, which then
 	// waits until it is cancelled.
 	held chan struct{}
+	// until, where it is set, is what it waits for too.
+	until chan struct{}
 	// fake are the disks, as the daemon that lives now has them.
 	fake *fakeDisks
 	// space is the host's disk, works says in which sandboxes a program goes on.

@@ -19,6 +19,9 @@ func (m *Manager) Files(ctx context.Context, c Caller, ref string) (*Guest, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := m.awaitResize(ctx, b); err != nil {
+		return nil, err
+	}
 	i := b.snapshot()
 	switch {
 	case lifecycle.Check(lifecycle.OpCopy, i.State) != lifecycle.Allowed:

@@ -40,13 +40,16 @@ func (m *machine) ResizePids(id string, n int64) error {
 
 func (m *machine) ResizeMemory(ctx context.Context, id string, memory, swap config.Size, still cgroup.Still) error {
 	m.mu.Lock()
-	held := m.held
+	held, until := m.held, m.until
 	m.held = nil
 	m.mu.Unlock()
 	if held != nil {
 		close(held)
-		<-ctx.Done()
-		return context.Cause(ctx)
+		select {
+		case <-until:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	goOn, err := still(ctx)
 	if err != nil {
@@ -290,6 +293,58 @@ func TestResizeAgainstModel(t *testing.T) {
 		}
 		c.audit(rt)
 	})
+}
+
+// TestProgramsWaitForAResize: one that is to run inside while memory is being given
+// back is not refused.
+func TestProgramsWaitForAResize(t *testing.T) {
+	c := newCove(t)
+	ctx := t.Context()
+	if _, err := c.m.Create(ctx, everybody, CreateRequest{Name: "a", Spec: testSpec()}); err != nil {
+		t.Fatal(err)
+	}
+	held, until := make(chan struct{}), make(chan struct{})
+	c.held, c.until = held, until
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Memory: new(config.GiB)})
+		done <- err
+	}()
+	<-held
+	impatient, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := c.m.Guest(impatient, everybody, "a", config.ActivityExec); !errors.Is(err, context.Canceled) {
+		t.Errorf("one that does not wait: %v", err)
+	}
+	var conflict *ConflictError
+	if _, err := c.m.Stop(ctx, everybody, "a", false); !errors.As(err, &conflict) || conflict.Op != lifecycle.OpResize {
+		t.Errorf("a stop meanwhile: %v", err)
+	}
+	guests := make(chan error, 2)
+	for _, enter := range []func() (*Guest, error){
+		func() (*Guest, error) { return c.m.Guest(ctx, everybody, "a", config.ActivityExec) },
+		func() (*Guest, error) { return c.m.Files(ctx, everybody, "a") },
+	} {
+		go func() {
+			g, err := enter()
+			if err == nil {
+				if g.Info.Spec.Resources.Memory != config.GiB {
+					err = fmt.Errorf("it did not wait: %v", g.Info.Spec.Resources.Memory)
+				}
+				g.Close()
+			}
+			guests <- err
+		}()
+	}
+	close(until)
+	for range 2 {
+		if err := <-guests; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // TestResizeIsCancelled has a delete come while memory is being given back.

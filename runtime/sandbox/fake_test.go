@@ -393,9 +393,11 @@ type cove struct {
 	m         *Manager
 	// dieAt is the stage at which the next operation's goroutine ends, as if
 	// the daemon were killed there.
-	dieAt string
-	died  chan struct{} // closed when that happens
-	timed bool          // its clocks and counters are the test's
+	dieAt      string
+	died       chan struct{} // closed when that happens
+	timed      bool          // its clocks and counters are the test's
+	processors Processors
+	device     func() (cgroup.Device, error)
 	// steps are what goes on inside while time passes.
 	steps []func(time.Duration)
 }
@@ -426,7 +428,7 @@ func (c *cove) open() {
 	opt := Options{
 		StateDir: state, RunDir: run, Inst: "0test0", BootID: c.boot,
 		Rootfs: c, Disks: c.disks(), Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
-		Space: c.hostSpace, CPUTimer: c,
+		Space: c.hostSpace, CPUTimer: c, Processors: c.processors, IODevice: c.device,
 		OnStage: func(_, stage string) { c.stage(stage) },
 	}
 	if c.timed {

@@ -34,7 +34,7 @@ func readLine(path string) string {
 // /dev/kfd, which is one for all; without it they are none.
 func (d *Driver) findAMD() ([]found, []Problem) {
 	const kfd = "/dev/kfd"
-	if _, err := number(kfd); err != nil {
+	if _, err := number(d.root + kfd); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
@@ -55,9 +55,9 @@ func (d *Driver) findAMD() ([]found, []Problem) {
 		path := "/dev/dri/" + render
 		f := found{
 			id: fmt.Sprintf("amd.com/gpu=%d", len(list)), bare: strconv.Itoa(len(list)), vendor: "amd.com", source: "amdgpu",
-			own:    edits{nodes: []node{{path: path, host: path, access: "rw"}}},
-			common: edits{nodes: []node{{path: kfd, host: kfd, access: "rw"}}},
-			model:  d.amdModel(render),
+			own:    edits{nodes: []node{{path: path, host: d.root + path, access: "rw"}}},
+			common: edits{nodes: []node{{path: kfd, host: d.root + kfd, access: "rw"}}},
+			model:  d.amdModel(render), drm: render,
 		}
 		if id := readLine(d.drmPath(render, "unique_id")); id != "" {
 			f.uuid = "GPU-" + id // as rocm-smi and ROCR_VISIBLE_DEVICES have it

@@ -271,11 +271,11 @@ func kindOf(id string) string {
 	return kind
 }
 
-// merge makes one device of all that is found of it. Its own name is that which
-// is no UUID, the shortest.
+// merge makes one device of all that is found of it. Its own name is one that is no
+// UUID, of a vendor that is known, the shortest.
 func merge(group []found) Device {
 	slices.SortFunc(group, func(a, b found) int {
-		return cmp.Or(cmp.Compare(b2i(isUUID(a.bare)), b2i(isUUID(b.bare))), cmp.Compare(len(a.id), len(b.id)), cmp.Compare(a.id, b.id))
+		return cmp.Or(cmp.Compare(b2i(isUUID(a.bare)), b2i(isUUID(b.bare))), cmp.Compare(rank(vendorName(a.vendor)), rank(vendorName(b.vendor))), cmp.Compare(len(a.id), len(b.id)), cmp.Compare(a.id, b.id))
 	})
 	first := group[0]
 	d := Device{
@@ -323,8 +323,13 @@ func vendorName(domain string) string {
 	return domain
 }
 
+// rank orders vendors: those that are not known come last.
 func rank(vendor string) int {
-	return slices.Index([]string{nvidia, amd}, vendor) & 0xff // those that it does not know come last
+	known := []string{nvidia, amd}
+	if i := slices.Index(known, vendor); i >= 0 {
+		return i
+	}
+	return len(known)
 }
 
 // natural compares names with the numbers in them as numbers.

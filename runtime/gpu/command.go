@@ -26,8 +26,7 @@ func output(ctx context.Context, limit time.Duration, program string, args ...st
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + searchPath(), "LC_ALL=C"}
-	var out, errs bounded
-	out.most, errs.most = maxOutput, 64<<10
+	out, errs := bounded{most: maxOutput, stop: true}, bounded{most: 64 << 10}
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -45,12 +44,12 @@ func output(ctx context.Context, limit time.Duration, program string, args ...st
 	}
 	if err != nil {
 		// What they print first are warnings.
-		if said := strings.TrimSpace(errs.String()); said != "" {
+		if said := strings.TrimSpace(errs.data.String()); said != "" {
 			err = fmt.Errorf("%w: %s", err, said[strings.LastIndexByte(said, '\n')+1:])
 		}
 		return nil, fmt.Errorf("%s: %w", filepath.Base(program), err)
 	}
-	return out.Bytes(), nil
+	return out.data.Bytes(), nil
 }
 
 // driverBin is where a driver lies that is no part of the system: some machines in
@@ -68,18 +67,22 @@ func searchPath() string {
 	return path + ":" + driverBin
 }
 
-// bounded keeps the first bytes of what is written to it.
+// bounded keeps the first bytes of what is written to it. It takes the rest and
+// drops it, or with stop takes no more.
 type bounded struct {
-	bytes.Buffer
-	most int
-	over bool
+	data       bytes.Buffer // not embedded: its ReadFrom has no bound
+	most       int
+	stop, over bool
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if room := b.most - b.Len(); len(p) > room {
+	if room := b.most - b.data.Len(); len(p) > room {
 		b.over = true
-		_, _ = b.Buffer.Write(p[:room])
+		_, _ = b.data.Write(p[:room])
+		if b.stop {
+			return room, errTooMuch
+		}
 		return len(p), nil
 	}
-	return b.Buffer.Write(p)
+	return b.data.Write(p)
 }

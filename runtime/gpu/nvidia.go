@@ -87,7 +87,7 @@ func (d *Driver) describe(devices []Device) {
 	for i := range devices {
 		dev := &devices[i]
 		for _, c := range cards {
-			if dev.Vendor != nvidia || !slices.ContainsFunc(dev.edits.nodes, func(n node) bool { return n.host == fmt.Sprintf("/dev/nvidia%d", c.minor) }) {
+			if dev.Vendor != nvidia || !slices.ContainsFunc(dev.edits.nodes, func(n node) bool { return n.host == fmt.Sprintf("%s/dev/nvidia%d", d.root, c.minor) }) {
 				continue
 			}
 			if dev.Model == "" {

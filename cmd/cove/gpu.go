@@ -87,3 +87,30 @@ func gpuHolders(g api.GPU) string {
 	}
 	return held
 }
+
+// completeGPUs offers the CDI names of GPUs, those that nobody holds first.
+func (a *app) completeGPUs(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if a.dirsErr != nil || !a.daemonAnswers() {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	list, err := api.New(a.dirs.Socket()).GPUs(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	slices.SortStableFunc(list, func(x, y api.GPU) int { return x.Held - y.Held })
+	before := toComplete[:strings.LastIndex(toComplete, ",")+1]
+	var offers []string
+	for _, g := range list {
+		if offer := before + g.ID; !slices.Contains(strings.Split(before, ","), g.ID) && strings.HasPrefix(offer, toComplete) {
+			var what []string
+			if g.Model != "" {
+				what = append(what, g.Model)
+			}
+			if g.Held > 0 {
+				what = append(what, "held by "+gpuHolders(g))
+			}
+			offers = append(offers, cobra.CompletionWithDesc(offer, oneLine(strings.Join(what, ", "))))
+		}
+	}
+	return offers, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}

@@ -119,6 +119,12 @@ func TestGPUIsHeld(t *testing.T) {
 		t.Errorf("gpu ls: %+v", list[0])
 	}
 
+	if got := h.must("__complete", "create", "--gpu", "cove.t"); !strings.HasPrefix(got, fuse+"\theld by first\n") {
+		t.Errorf("completion: %q", got)
+	}
+	if got := h.must("gpu", "ls"); !strings.Contains(got, fuse) || !strings.Contains(got, "HELD BY\n") || !strings.Contains(got, " first\n") {
+		t.Errorf("gpu ls: %s", got)
+	}
 	h.must("create", "-p", "shell", "-n", "without")
 	if got := h.sh("without", "ls /dev/fuse 2>/dev/null; echo $FAKE_GPU"); got != "" {
 		t.Errorf("a sandbox without it has %q", got)

@@ -54,7 +54,11 @@ func (f *specFlags) register(a *app, c *cobra.Command) {
 		if def.Switch() {
 			flag.NoOptDefVal = "true"
 		}
-		must(c.RegisterFlagCompletionFunc(def.Name, cobra.NoFileCompletions))
+		complete := cobra.NoFileCompletions
+		if def.Name == "gpu" {
+			complete = a.completeGPUs
+		}
+		must(c.RegisterFlagCompletionFunc(def.Name, complete))
 	}
 	must(c.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions))
 	must(c.RegisterFlagCompletionFunc("profile", a.profileNames))

@@ -13,8 +13,9 @@ const (
 	// pollEvery is how often nvidia-smi runs at most, and only while somebody
 	// asks: it takes tens of milliseconds.
 	pollEvery = 2 * time.Second
-	// pollStale is from when on a reading says nothing any more.
-	pollStale = 10 * time.Second
+	// pollStale is from when on a reading says nothing any more: whoever asks every
+	// ten seconds gets that of the time before.
+	pollStale = 15 * time.Second
 	pollLimit = 5 * time.Second
 )
 

@@ -154,7 +154,7 @@ func selectCount(devices []Device, r Request, holds []Hold) ([]Device, error) {
 	switch {
 	case len(picked) == r.Count:
 		return picked, nil
-	case len(refused.Held) == 0:
+	case len(refused.Held) == 0 || r.Count > len(devices):
 		return nil, &UnknownError{Why: fmt.Sprintf("%d GPUs are asked for: this machine has %s", r.Count, upTo(len(devices)))}
 	}
 	refused.Free = len(picked)

@@ -390,6 +390,7 @@ func (m *machine) Mine() (map[uint32]string, error) {
 type cove struct {
 	*machine
 	dir, boot string
+	gpus      GPUs // nil: none
 	m         *Manager
 	// dieAt is the stage at which the next operation's goroutine ends, as if
 	// the daemon were killed there.
@@ -430,6 +431,7 @@ func (c *cove) open() {
 		Rootfs: c, Disks: c.disks(), Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
 		Space: c.hostSpace, CPUTimer: c, Processors: c.processors, IODevice: c.device,
 		OnStage: func(_, stage string) { c.stage(stage) },
+		GPUs:    c.gpus,
 	}
 	if c.timed {
 		opt.Now, opt.Clock = func() time.Time { return c.time.now().Wall }, c.time.now

@@ -165,7 +165,8 @@ func (rec *recording) take(st *Stats, at time.Time) {
 		s.GPU = rec.busy / float64(rec.gpus)
 	}
 	rec.begun, rec.most, rec.busy, rec.gpus = c, Sample{}, 0, 0
-	if rec.interval = sampleSpan; s.CPU < idleCPU {
+	// A card works while the program that uses it waits.
+	if rec.interval = sampleSpan; s.CPU < idleCPU && len(st.GPUs) == 0 {
 		rec.interval = min(2*max(s.Span.Truncate(sampleSpan), sampleSpan), idleSpan)
 	}
 	rec.add(s)

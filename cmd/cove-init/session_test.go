@@ -419,3 +419,50 @@ func TestTermination(t *testing.T) {
 		t.Errorf("PID 1 ended with %d", code)
 	}
 }
+
+// TestSessionIdle: a session is idle while its shell waits, and never where its
+// program was asked for by name.
+func TestSessionIdle(t *testing.T) {
+	s := newSandbox(t)
+	shell := s.attach(t, guest.Request{Cols: 80, Rows: 24})
+	named := s.attach(t, guest.Request{Session: "named", Cols: 80, Rows: 24, Argv: []string{"cat"}})
+	expect := func(when string, want bool) {
+		t.Helper()
+		deadline := time.Now().Add(time.Minute)
+		for {
+			list, err := s.Sessions(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]bool{}
+			for _, x := range list {
+				got[x.Name] = x.Idle
+			}
+			if got["named"] {
+				t.Fatalf("%s: a program that waits for its user is idle", when)
+			}
+			if got["main"] == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: idle %v", when, got["main"])
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	shell.typeKeys("echo $((40+2))\r")
+	shell.waitFor("42")
+	expect("at the prompt", true)
+	shell.typeKeys("echo $((40+3)); cat\r")
+	shell.waitFor("43")
+	expect("with a program in the foreground", false)
+	shell.detach()
+	expect("detached", false)
+	back := s.attach(t, guest.Request{Session: "main", Cols: 80, Rows: 24})
+	back.typeKeys("\x04")
+	expect("after the program's end", true)
+	back.typeKeys("cat | cat &\r")
+	back.waitFor("cat &")
+	expect("with a program in the background", true)
+	named.detach()
+}

@@ -135,6 +135,10 @@ func (a *app) list(ctx context.Context, o api.ListOptions, asJSON bool) error {
 	}
 	now := time.Now()
 	next := func(s api.Sandbox) string { return dueCell(s.Due, now) }
+	disks := disksOf(ctx, client, all)
+	if len(disks) > 0 {
+		header = append(header, "DISK")
+	}
 	showNext := slices.ContainsFunc(all, func(s api.Sandbox) bool { return next(s) != "" })
 	if showNext {
 		header = append(header, "NEXT")
@@ -144,6 +148,9 @@ func (a *app) list(ctx context.Context, o api.ListOptions, asJSON bool) error {
 		row := []string{s.Name, stateWord(s), s.Profile, s.Image, ago(now, s.Created)}
 		if showOwner {
 			row = append(row, fmt.Sprint(s.Owner))
+		}
+		if len(disks) > 0 {
+			row = append(row, disks[s.ID])
 		}
 		if showNext {
 			row = append(row, next(s))
@@ -157,4 +164,23 @@ func (a *app) list(ctx context.Context, o api.ListOptions, asJSON bool) error {
 		a.warn("%s stands still: %s", all[i].Name, all[i].Held)
 	}
 	return nil
+}
+
+// disksOf is what the files of those sandboxes that run take, and their quotas,
+// by their ids; empty where nobody can tell, which is no reason not to list them.
+func disksOf(ctx context.Context, client *api.Client, all []api.Sandbox) map[string]string {
+	disks := make(map[string]string)
+	if !slices.ContainsFunc(all, func(s api.Sandbox) bool { return s.State.Running() }) {
+		return disks
+	}
+	report, err := client.Stats(ctx)
+	if err != nil {
+		return disks
+	}
+	for i := range report.Sandboxes {
+		if s := &report.Sandboxes[i]; s.Disk+s.DiskLimit > 0 && !slices.Contains(s.Missing, "disk") {
+			disks[s.ID] = diskCell(s)
+		}
+	}
+	return disks
 }

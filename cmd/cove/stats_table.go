@@ -60,12 +60,7 @@ func statsColumns() []statsColumn {
 			}
 			return text.Percent(float64(s.Memory) / float64(s.MemoryLimit))
 		})},
-		{title: "DISK", leaves: 2, there: func(s *api.Stats) bool { return s.Disk+s.DiskLimit > 0 }, cell: known("disk", func(s *api.Stats) string {
-			if s.DiskLimit == 0 {
-				return text.Bytes(s.Disk)
-			}
-			return text.Bytes(s.Disk) + "/" + text.Bytes(s.DiskLimit)
-		})},
+		{title: "DISK", leaves: 2, there: func(s *api.Stats) bool { return s.Disk+s.DiskLimit > 0 }, cell: known("disk", diskCell)},
 		{title: "READ/S", leaves: 9, there: hasIO, cell: rate("io_read_rate", func(s *api.Stats) float64 { return s.IOReadRate })},
 		{title: "WRITE/S", leaves: 8, there: hasIO, cell: rate("io_write_rate", func(s *api.Stats) float64 { return s.IOWriteRate })},
 		{title: "WAITS", leaves: 6, there: func(s *api.Stats) bool { return s.CPUPressure+s.MemoryPressure+s.IOPressure > 0 }, cell: pressureCell},
@@ -76,6 +71,14 @@ func statsColumns() []statsColumn {
 		{title: "ACTIVE", leaves: 13, cell: func(s *api.Stats, now time.Time) string { return ago(now, s.Active) }},
 		{title: "NEXT", leaves: 4, there: func(s *api.Stats) bool { return dueCell(s.Due, time.Time{}) != "" }, cell: func(s *api.Stats, now time.Time) string { return dueCell(s.Due, now) }},
 	}
+}
+
+// diskCell is what a sandbox's files take, of its quota where it has one.
+func diskCell(s *api.Stats) string {
+	if s.DiskLimit == 0 {
+		return text.Bytes(s.Disk)
+	}
+	return text.Bytes(s.Disk) + "/" + text.Bytes(s.DiskLimit)
 }
 
 // limitWord is a limit, "" where there is none.

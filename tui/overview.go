@@ -147,7 +147,7 @@ func (a *App) usagePart(p *page, m *meter.Meter, h int) {
 	if idle := a.now.Sub(u.Active); fresh && !u.Active.IsZero() && idle >= time.Minute {
 		p.styled("idle", num, text.Age(idle.Truncate(time.Minute)))
 	}
-	if missing := untold(u.Missing); missing != "" {
+	if missing := untold(u); missing != "" {
 		p.styled("unknown", th.Muted, "this host cannot tell "+missing)
 	}
 }

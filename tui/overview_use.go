@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"cove/runtime/api"
 	"cove/tui/meter"
 	"cove/tui/text"
 	"cove/tui/theme"
@@ -65,10 +66,13 @@ func (a *App) waitUse(p *page, m *meter.Meter, num theme.Style) {
 }
 
 // untold names what the host cannot tell in few words: no rate beside its sum,
-// and pressure once.
-func untold(fields []string) string {
+// and pressure once. What a sandbox without a quota has on the disk nobody counts.
+func untold(u *api.Stats) string {
 	var words []string
-	for _, f := range fields {
+	for _, f := range u.Missing {
+		if f == "disk" && u.DiskLimit == 0 {
+			continue
+		}
 		f = strings.TrimSuffix(f, "_rate")
 		switch {
 		case strings.HasSuffix(f, "_pressure"):

@@ -229,3 +229,34 @@ func TestGuestKilledForMemory(t *testing.T) {
 		t.Errorf("warnings after a restart: %q", w)
 	}
 }
+
+// TestGuestLimitsOfADisk has the limit hold on a disk of the sandbox's own, which is a
+// loop device: what goes through it is charged to the sandbox, and counted once.
+func TestGuestLimitsOfADisk(t *testing.T) {
+	h := guestHost(t)
+	h.profile("quota", "extends = \"shell\"\n[resources]\ndisk = \"64MiB\"\nio_write = \"1MiB\"\n")
+	h.must("create", "-p", "quota", "-n", "a", "--block-all")
+	group := h.group("a")
+	limit := groupFile(t, group, "io.max")
+	device, speed, _ := strings.Cut(limit, " ")
+	if !strings.HasPrefix(device, "7:") || !strings.Contains(speed, fmt.Sprintf("wbps=%d", 1<<20)) {
+		t.Fatalf("io.max is %q", limit)
+	}
+	took := func(speed string) time.Duration {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(group, "io.max"), []byte(device+" "+speed), 0); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		h.line("a", "cd; dd if=/dev/zero of=f bs=256k count=16 oflag=direct 2>/dev/null")
+		return time.Since(begin)
+	}
+	free, slow := took("wbps=max"), took(speed)
+	t.Logf("4 MiB: %v, without a limit %v; io.stat:\n%s", slow, free, groupFile(t, group, "io.stat"))
+	if slow < free+2*time.Second {
+		t.Errorf("4 MiB at 1 MiB/s: %v, without a limit %v", slow, free)
+	}
+	if s := h.untilStats("a", "its bytes", func(s api.Stats) bool { return s.IOWrite >= 8<<20 }); s.IOWrite > 24<<20 {
+		t.Errorf("8 MiB were written, %d bytes counted", s.IOWrite)
+	}
+}

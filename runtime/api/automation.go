@@ -23,7 +23,8 @@ type Due struct {
 	// Without are the kinds of activity (the profile's activity list) of which
 	// there was none: why it counts as idle. Empty where idleness does not matter.
 	Without []string `json:"without,omitempty"`
-	// Busy are the kinds of activity that there are now.
+	// Busy are the kinds of activity that there are now; "held" is among them
+	// of one that the guard has frozen, see [Sandbox].
 	Busy []string `json:"busy,omitempty"`
 	// Error is why the last try failed, in words; another one follows at At.
 	Error string `json:"error,omitempty"`

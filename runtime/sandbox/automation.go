@@ -225,6 +225,10 @@ func (a *automation) look(b *box, now Moment) {
 	if watch {
 		b.sense(now, c)
 	}
+	if c.uncertain != nil && !b.idle.told {
+		b.idle.told = true
+		a.m.log.Warn("could not read what a sandbox uses; it does not count as idle", "sandbox", b.id, "error", c.uncertain)
+	}
 	p, ok := b.next(now)
 	due := ok && !p.held && p.in <= 0 && b.retry <= now.Awake
 	attend := due || watch && b.doubtful(now, false)

@@ -204,6 +204,30 @@ func TestNoiseIsNoActivity(t *testing.T) {
 	c.expectState("b", lifecycle.Stopped, lifecycle.ReasonIdle)
 }
 
+// Who is frozen at work, since the host's disk is full, is not idle for that.
+func TestHeldIsNotIdle(t *testing.T) {
+	c := newTimed(t)
+	i := c.made("a", func(a *config.Automation) { a.AutoStop = seconds(60) })
+	c.guest("a", config.ActivityTerminal).Close()
+	hold := func(why string) {
+		b := c.m.boxes[i.ID]
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.held = why
+	}
+	hold("the disk is full")
+	c.pass(10*time.Minute, 10*time.Second)
+	c.expectState("a", lifecycle.Started, "")
+	if d := c.due("a"); d == nil || !slices.Equal(d.Busy, []string{"held"}) {
+		t.Errorf("due: %+v", d)
+	}
+	hold("")
+	c.pass(50*time.Second, time.Second)
+	c.expectState("a", lifecycle.Started, "")
+	c.pass(20*time.Second, time.Second)
+	c.expectState("a", lifecycle.Stopped, lifecycle.ReasonIdle)
+}
+
 // Terminals that nobody is attached to.
 func TestDetachedTerminals(t *testing.T) {
 	c := newTimed(t)

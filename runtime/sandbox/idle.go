@@ -61,6 +61,7 @@ type idleness struct {
 	tries             int
 
 	kept time.Duration // when it was written to disk
+	told bool          // that it cannot be seen to be idle
 }
 
 // used notes that the sandbox was in use until now, by something that counts.
@@ -95,6 +96,10 @@ func (b *box) begin(use string) (end func()) {
 	}
 }
 
+// busyHeld is in the place of a kind of activity what keeps a sandbox from being
+// idle that the guard has frozen at work.
+const busyHeld = "held"
+
 // busy are the kinds of activity that there are now and that count. The caller
 // holds b.mu.
 func (b *box) busy() []string {
@@ -104,6 +109,9 @@ func (b *box) busy() []string {
 		if k == config.ActivityTerminal && b.idle.terminals > 0 || k == config.ActivityExec && b.idle.execs > 0 || slices.Contains(b.idle.seen, k) {
 			kinds = append(kinds, k)
 		}
+	}
+	if b.held != "" {
+		kinds = append(kinds, busyHeld)
 	}
 	return kinds
 }
@@ -124,10 +132,11 @@ func lookPeriod(a config.Automation) time.Duration {
 
 // counters are what the kernel has counted of a sandbox.
 type counters struct {
-	cpu, net        bool // it could be read
-	used            time.Duration
-	bytes           int64
-	gone, uncertain bool
+	cpu, net  bool // it could be read
+	used      time.Duration
+	bytes     int64
+	gone      bool
+	uncertain error // why it could not
 }
 
 // count reads the counters that a sandbox's automation goes by. It holds no lock.
@@ -138,9 +147,7 @@ func (m *Manager) count(id string, a config.Automation) counters {
 		c.used, err = m.opt.CPUTimer.CPUTime(id)
 		c.cpu, c.gone = err == nil, errors.Is(err, fs.ErrNotExist)
 		if err != nil && !c.gone {
-			// What cannot be seen to be idle is not.
-			c.uncertain = true
-			m.log.Warn("could not read what a sandbox uses; it does not count as idle", "sandbox", id, "error", err)
+			c.uncertain = err // what cannot be seen to be idle is not
 		}
 	}
 	if m.opt.NetworkCounter != nil && a.Active(config.ActivityNetwork) {
@@ -170,7 +177,7 @@ func (b *box) sense(now Moment, c counters) {
 	span, whole := max(d, period), d >= period*3/4
 	var seen []string
 	if i.counted {
-		if a.Active(config.ActivityCPU) && (c.uncertain || c.cpu && grown(i.cpu, c.used) >= activeCPU*float64(span)) {
+		if a.Active(config.ActivityCPU) && (c.uncertain != nil || c.cpu && grown(i.cpu, c.used) >= activeCPU*float64(span)) {
 			seen = append(seen, config.ActivityCPU)
 		}
 		if c.net && grown(i.net, c.bytes) >= max(activeBytes, activeNet*span.Seconds()) {
@@ -193,7 +200,7 @@ func (b *box) sense(now Moment, c counters) {
 // The caller holds b.mu.
 func (b *box) doubtful(now Moment, final bool) bool {
 	i, a := &b.idle, b.rec.Spec.Automation
-	if b.state != lifecycle.Started || !a.Active(config.ActivityTerminal) || !i.sessions || i.terminals > 0 {
+	if b.state != lifecycle.Started || b.held != "" || !a.Active(config.ActivityTerminal) || !i.sessions || i.terminals > 0 {
 		return false
 	}
 	// What else goes on keeps it busy anyway.

@@ -78,7 +78,7 @@ func (m *Manager) adopt(b *box) {
 		return
 	}
 	span := min(now.Awake-k.At, idleKept)
-	if c.uncertain || c.cpu && k.Counted && a.Active("cpu") && grown(k.CPU, c.used) >= max(activeCPU*float64(span), float64(adoptCPU)) {
+	if c.uncertain != nil || c.cpu && k.Counted && a.Active("cpu") && grown(k.CPU, c.used) >= max(activeCPU*float64(span), float64(adoptCPU)) {
 		return
 	}
 	if c.net && k.Counted && grown(k.Net, c.bytes) >= max(activeBytes, activeNet*span.Seconds()) {

@@ -21,6 +21,7 @@ import (
 func TestGuestResize(t *testing.T) {
 	h := guestHost(t)
 	resizeLive(t, h)
+	h.must("rm", "r")
 	resizeMemory(t, h)
 }
 
@@ -84,7 +85,7 @@ func TestGuestResizeSwap(t *testing.T) {
 		}
 		_ = os.Remove(file)
 	})
-	alive := holding(t, h, "w", 80)
+	alive, _ := holding(t, h, "w", 80)
 	kills := oomKills(t, h, "w")
 	h.refuse(1, []string{"of memory are in use: 64MiB cannot be the limit"}, "resize", "w", "--memory", "64MiB")
 	begin := time.Now()
@@ -106,7 +107,7 @@ func TestGuestResizeSwap(t *testing.T) {
 // TestGuestResizeStages kills the daemon at each stage, while 100 MiB are in use.
 func TestGuestResizeStages(t *testing.T) {
 	h := guestHost(t)
-	alive := holding(t, h, "s", 100)
+	alive, _ := holding(t, h, "s", 100)
 	for i, stage := range []string{"pids", "memory", "recorded"} {
 		before := agree(t, h, "s")
 		h.must("daemon", "stop")

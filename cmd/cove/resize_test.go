@@ -24,10 +24,12 @@ import (
 func TestResize(t *testing.T) {
 	h := realHost(t)
 	resizeLive(t, h)
+	resizeRefused(t, h)
+	resizeStopped(t, h)
 	resizeMemory(t, h)
 }
 
-// resizeLive is the part that needs no memory held.
+// resizeLive changes the limits of r while it runs.
 func resizeLive(t *testing.T, h *host) {
 	h.must("create", "-p", "shell", "-n", "r", "--cpu", "1", "--memory", "512MiB", "--pids", "256")
 	agree(t, h, "r")
@@ -59,18 +61,20 @@ func resizeLive(t *testing.T, h *host) {
 		t.Errorf("nproc says %s after --cpu 2", got)
 	}
 	// Processes that are there already count.
-	h.must("exec", "r", "--", "sh", "-c", "for i in $(seq 50); do setsid sleep 1000 & done")
+	h.must("exec", "r", "--", "sh", "-c", "for i in $(seq 40); do setsid sleep 1000 & done")
 	before := agree(t, h, "r")
-	h.refuse(1, []string{"resize: r: ", "processes and threads are in use: 40 cannot be the limit", "stop it first"}, "resize", "r", "--pids", "40", "--cpu", "1", "--memory", "2GiB")
+	h.refuse(1, []string{"resize: r: ", "processes and threads are in use: 36 cannot be the limit", "stop it first"}, "resize", "r", "--pids", "36", "--cpu", "1", "--memory", "2GiB")
 	if got := agree(t, h, "r"); got != before {
 		t.Errorf("a resize that was refused left %+v of %+v", got, before)
 	}
+}
+
+// resizeRefused asks for what cannot be.
+func resizeRefused(t *testing.T, h *host) {
 	h.must("resize", "r", "--pids", "100")
 	if _, stderr, code := h.cove("exec", "r", "--", "sh", "-c", "for i in $(seq 200); do setsid sleep 1000 & done"); code == 0 || !strings.Contains(stderr, "fork") {
 		t.Errorf("200 processes of 100: %d, %q", code, stderr)
 	}
-	h.must("stop", "--force", "r")
-
 	// What is wrong is told before anything is done.
 	for args, words := range map[string][]string{
 		"r":                     {"needs a limit to change: --cpu, --memory, --swap, --pids, --disk"},
@@ -91,7 +95,14 @@ func resizeLive(t *testing.T, h *host) {
 	}
 	h.refuse(1, []string{"no such sandbox"}, "resize", "nobody", "--cpu", "1")
 
-	// Stopped, it has them when it starts.
+	h.must("pause", "r")
+	h.refuse(1, []string{"resize needs a sandbox that is started or stopped; this one is paused"}, "resize", "r", "--cpu", "1")
+	h.must("resume", "r")
+}
+
+// resizeStopped is of one that has its limits when it starts.
+func resizeStopped(t *testing.T, h *host) {
+	h.must("stop", "--force", "r")
 	h.must("resize", "r", "--cpu", "0", "--memory", "256MiB", "--pids", "0")
 	if d := h.inspect("r"); d.State != lifecycle.Stopped || d.Spec.Resources.Memory != 256*config.MiB {
 		t.Errorf("it is %s with %+v", d.State, d.Spec.Resources)
@@ -100,30 +111,30 @@ func resizeLive(t *testing.T, h *host) {
 	if got := agree(t, h, "r"); got.CPU != 0 || got.Memory != 256*config.MiB || got.Pids != 0 {
 		t.Errorf("after the start in force is %+v", got)
 	}
-	h.must("pause", "r")
-	h.refuse(1, []string{"resize needs a sandbox that is started or stopped; this one is paused"}, "resize", "r", "--cpu", "1")
-	h.must("resume", "r")
 	h.must("rm", "r")
 }
 
 // holding makes a sandbox whose program holds so many MiB, and returns how to ask
-// whether it lives.
-func holding(t *testing.T, h *host, name string, mib int) (alive func() bool) {
+// whether it lives, and how to end it.
+func holding(t *testing.T, h *host, name string, mib int) (alive func() bool, end func()) {
 	t.Helper()
 	h.must("create", "-p", "shell", "-n", name, "--cpu", "2", "--memory", "512MiB")
 	// tail keeps what it reads until it knows which lines are the last.
-	pid := h.must("exec", name, "--", "sh", "-c", fmt.Sprintf(
+	pid := strings.TrimSpace(h.must("exec", name, "--", "sh", "-c", fmt.Sprintf(
 		`{ head -c %dM /dev/zero; echo > /tmp/held; exec sleep 100000; } | exec setsid tail > /dev/null 2>&1 & p=$!
-until [ -e /tmp/held ]; do sleep .05; done; echo $p`, mib))
-	return func() bool {
-		_, _, code := h.cove("exec", name, "--", "kill", "-0", strings.TrimSpace(pid))
+until [ -e /tmp/held ]; do sleep .05; done; echo $p`, mib)))
+	alive = func() bool {
+		_, _, code := h.cove("exec", name, "--", "kill", "-0", pid)
 		return code == 0
+	}
+	return alive, func() {
+		h.must("exec", name, "--", "sh", "-c", "kill "+pid+"; while kill -0 "+pid+" 2>/dev/null; do sleep .05; done")
 	}
 }
 
 // resizeMemory is what must hold: 300 MiB in use are never killed for a limit of 128.
 func resizeMemory(t *testing.T, h *host) {
-	alive := holding(t, h, "m", 300)
+	alive, end := holding(t, h, "m", 300)
 	before := agree(t, h, "m")
 	kills := oomKills(t, h, "m")
 	begin := time.Now()
@@ -162,7 +173,7 @@ func resizeMemory(t *testing.T, h *host) {
 		t.Errorf("the kernel has killed %d for memory", n-kills)
 	}
 	// When the program has ended there is room.
-	h.must("exec", "m", "--", "sh", "-c", "pkill tail; while pgrep tail >/dev/null; do sleep .05; done")
+	end()
 	h.must("resize", "m", "--memory", "128MiB")
 	if got := agree(t, h, "m"); got.Memory != 128*config.MiB {
 		t.Errorf("in force is %+v", got)
@@ -304,7 +315,7 @@ func resizeRounds(t *testing.T, h *host, n int) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 2))
-	alive := holding(t, h, "w", 100)
+	alive, _ := holding(t, h, "w", 100)
 	// Something forks, reads and takes memory all the while.
 	h.must("exec", "w", "--", "sh", "-c", `dd if=/dev/zero of=/home/dev/file bs=1M count=64 2>/dev/null
 setsid sh -c 'while :; do cat /home/dev/file | head -c 8M | tail -c 4M > /dev/null; done' > /dev/null 2>&1 & :`)

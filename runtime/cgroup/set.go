@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -260,14 +261,17 @@ func (t *Tree) SetCPUs(id, list string) error {
 	dir, v2, err := t.group(id, "cpuset")
 	if err == nil {
 		if list == "" && !v2 {
-			// v1 has no set for all, and none that is empty: those of the
-			// group above, which never changes.
-			var all []byte
-			all, err = readFile(filepath.Join(filepath.Dir(dir), "cpuset.cpus"))
-			list = string(all)
+			list, err = allCPUs(dir, v2)
 		}
 		if err == nil {
 			err = write(dir, setting{"cpuset.cpus", list + "\n"})
+		}
+		if list == "" && errors.Is(err, unix.ENOSPC) {
+			// Once there is a set, v2 takes none that is empty while processes
+			// are in the group (validate_change of kernel/cgroup/cpuset.c).
+			if list, err = allCPUs(dir, v2); err == nil {
+				err = write(dir, setting{"cpuset.cpus", list + "\n"})
+			}
 		}
 	}
 	if err != nil {
@@ -279,20 +283,32 @@ func (t *Tree) SetCPUs(id, list string) error {
 // CPUs is the set that [Tree.SetCPUs] has set: empty for all.
 func (t *Tree) CPUs(id string) (string, error) {
 	dir, v2, err := t.group(id, "cpuset")
-	var own, all []byte
+	var own []byte
+	var all string
 	if err == nil {
 		own, err = readFile(filepath.Join(dir, "cpuset.cpus"))
 	}
-	if err == nil && !v2 {
-		all, err = readFile(filepath.Join(filepath.Dir(dir), "cpuset.cpus"))
+	if err == nil {
+		all, err = allCPUs(dir, v2)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the processors of %s: %w", id, err)
 	}
-	if !v2 && string(own) == string(all) {
-		return "", nil
+	if list := string(bytes.TrimSpace(own)); list != all {
+		return list, nil
 	}
-	return string(own[:max(0, len(own)-1)]), nil
+	return "", nil
+}
+
+// allCPUs are those of the group above. v1 has no set for all, and none that is
+// empty.
+func allCPUs(dir string, v2 bool) (string, error) {
+	file := "cpuset.cpus"
+	if v2 {
+		file = "cpuset.cpus.effective"
+	}
+	data, err := readFile(filepath.Join(filepath.Dir(dir), file))
+	return string(bytes.TrimSpace(data)), err
 }
 
 // SetIO limits the bytes per second that a sandbox reads from a device and writes to

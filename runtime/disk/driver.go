@@ -93,7 +93,9 @@ func New(o Options) (*Driver, error) {
 	if d.last, err = attachedTo(d.prefix); err != nil {
 		return nil, err
 	}
-	d.pruneTemplates()
+	if err := d.clearTemplates(); err != nil {
+		return nil, err
+	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.wg.Go(d.trimOn)
 	return d, nil
@@ -215,10 +217,7 @@ func (d *Driver) tryOpen(ctx context.Context, id string, s Spec) (_ *handle, err
 		}
 	}()
 	if locked {
-		if err := d.mend(ctx, id, image); err != nil {
-			return nil, err
-		}
-		return d.attach(ctx, id, image, s)
+		return d.attachMended(ctx, id, image, s)
 	}
 	dev, err := d.find(id, image)
 	if err != nil {
@@ -229,6 +228,44 @@ func (d *Driver) tryOpen(ctx context.Context, id string, s Spec) (_ *handle, err
 	}
 	h, err := mountLoop(dev, image, s)
 	return h, errors.Join(err, dev.Close())
+}
+
+// attachMended attaches an image whose file system may not be in order: it may say so,
+// or its journal, which only a mount reads, may, or the journal itself may be broken
+// (the host's disk was full, or failed).
+func (d *Driver) attachMended(ctx context.Context, id string, image *os.File, s Spec) (*handle, error) {
+	good, err := inOrder(image)
+	if err != nil {
+		return nil, err
+	}
+	if good {
+		h, err := d.attach(ctx, id, image, s)
+		switch {
+		case err == nil:
+			if good, err = inOrder(image); good {
+				return h, nil
+			}
+			if err = errors.Join(err, h.root.Close()); err != nil { // the image is still the caller's
+				return nil, err
+			}
+		case !errors.Is(err, unix.EIO) && !errors.Is(err, unix.EUCLEAN) && !errors.Is(err, unix.EBADMSG):
+			return nil, err
+		}
+		if !poll(ctx, goneWait, func() bool { return !d.serves(id) }) {
+			return nil, errBusy
+		}
+	}
+	d.log.Warn("the disk of a sandbox is not in order; checking it", "sandbox", id)
+	if err := check(ctx, image, "-f", "-p"); err != nil {
+		return nil, err
+	}
+	return d.attach(ctx, id, image, s)
+}
+
+// serves tells whether some device still serves the sandbox's image.
+func (d *Driver) serves(id string) bool {
+	all, err := attachedTo(d.prefix)
+	return err != nil || all[id] != ""
 }
 
 // lockImage opens the sandbox's image and tells whether nobody else has it.

@@ -112,8 +112,8 @@ func (d *Driver) template(ctx context.Context, size int64) (*os.File, error) {
 	if err := d.makeTemplate(ctx, path, size); err != nil {
 		return nil, err
 	}
-	d.pruneTemplates()
 	f, err := os.Open(path)
+	d.pruneTemplates()
 	if err == nil && size > maxKept {
 		err = os.Remove(path)
 	}
@@ -148,43 +148,37 @@ func (d *Driver) makeTemplate(ctx context.Context, path string, size int64) (err
 	return os.Rename(tmp.Name(), path)
 }
 
-// recent tells whether what an entry names may be somebody's who is at work.
-func recent(e os.DirEntry) bool {
-	info, err := e.Info()
-	return err == nil && time.Since(info.ModTime()) < formatTimeout
-}
-
 // tmpPrefix marks what a crash may leave half made.
 const tmpPrefix = ".tmp-"
 
-// pruneTemplates keeps the number of templates bounded, and removes what a crash
-// left and what another layout had.
-func (d *Driver) pruneTemplates() {
+// clearTemplates removes what a daemon that was killed left half made, and what
+// another layout had. Nobody is at work yet.
+func (d *Driver) clearTemplates() error {
 	entries, err := os.ReadDir(d.templates)
 	if err != nil {
+		return fmt.Errorf("disks: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), templatePrefix) {
+			if err := os.RemoveAll(filepath.Join(d.templates, e.Name())); err != nil {
+				return fmt.Errorf("disks: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// pruneTemplates keeps the number of templates bounded.
+func (d *Driver) pruneTemplates() {
+	all, err := filepath.Glob(filepath.Join(d.templates, templatePrefix+"*"))
+	if err != nil {
 		d.log.Warn("could not look at the empty disks", "error", err)
-		return
 	}
-	kept := 0
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), templatePrefix) {
-			kept++
-		}
-	}
-	for _, e := range entries {
-		if e.IsDir() && recent(e) {
-			continue // a disk is being tried there
-		}
-		mine := strings.HasPrefix(e.Name(), templatePrefix)
-		if mine && kept <= maxTemplates {
-			continue
-		}
-		if mine {
-			kept--
-		}
-		if err := os.Remove(filepath.Join(d.templates, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+	for len(all) > maxTemplates {
+		if err := os.Remove(all[0]); err != nil && !errors.Is(err, os.ErrNotExist) {
 			d.log.Warn("could not remove an empty disk", "error", err)
 		}
+		all = all[1:]
 	}
 }
 
@@ -307,19 +301,15 @@ func freshUUID(image *os.File) error {
 	return err
 }
 
-// mend checks an image whose file system says that it is not in order. One that was
-// only not unmounted is in order: the kernel replays its journal.
-func (d *Driver) mend(ctx context.Context, id string, image *os.File) error {
+// inOrder tells whether the file system says that it is. One that was only not
+// unmounted is: the kernel replays its journal.
+func inOrder(image *os.File) (bool, error) {
 	sb, err := readSuper(image)
 	if err != nil {
-		return err
+		return false, err
 	}
 	state := binary.LittleEndian.Uint16(sb[superStateAt:])
-	if state&stateClean != 0 && state&stateHasErrors == 0 {
-		return nil
-	}
-	d.log.Warn("the disk of a sandbox is not in order; checking it", "sandbox", id)
-	return check(ctx, image, "-p")
+	return state&stateClean != 0 && state&stateHasErrors == 0, nil
 }
 
 // check runs e2fsck, which mends what it can without a question.

@@ -584,3 +584,18 @@ func TestPowerCut(t *testing.T) {
 	w.leave("cut")
 	fsck(t, image)
 }
+
+// More disks than a machine has loop devices at first.
+func TestManyDisks(t *testing.T) {
+	w := newWorld(t)
+	var ids []string
+	for i := range 20 {
+		id := fmt.Sprint("many", i)
+		ids = append(ids, id)
+		_ = w.create(id, Spec{Size: 16 * mib}).Close()
+	}
+	w.wantAttached(ids...)
+	for _, id := range ids {
+		w.leave(id)
+	}
+}

@@ -127,11 +127,15 @@ type timing struct {
 	grace time.Duration
 	// attended: somebody asks its PID 1 or acts.
 	attended bool
-	// failure is why the last try failed, retry when the next one may be made,
-	// failed how many have.
-	failure string
-	retry   time.Duration
-	failed  int
+	trying   tries
+}
+
+// tries are those that have failed, of what key says; others go on meanwhile.
+type tries struct {
+	key    string
+	why    string        // the last one failed
+	next   time.Duration // when the next one may be made
+	failed int
 }
 
 // timedBox gives a box what automation needs.
@@ -230,13 +234,13 @@ func (a *automation) look(b *box, now Moment) {
 		a.m.log.Warn("could not read what a sandbox uses; it does not count as idle", "sandbox", b.id, "error", c.uncertain)
 	}
 	p, ok := b.next(now)
-	due := ok && !p.held && p.in <= 0 && b.retry <= now.Awake
+	due := ok && !p.held && p.in <= 0
 	attend := due || watch && b.doubtful(now, false)
 	b.attended = attend
 	if !attend && ok {
 		at := never
 		if !p.held {
-			at = now.Awake + max(p.in, b.retry-now.Awake, roundGap)
+			at = now.Awake + max(p.in, roundGap)
 		}
 		if !p.idle || b.rec.Spec.Automation.TTL >= 0 {
 			at = min(at, now.Awake+wallGap)
@@ -278,7 +282,7 @@ func (a *automation) attend(b *box) {
 	b.mu.Unlock()
 	if ask && !m.ask(a.ctx, b) {
 		b.mu.Lock()
-		b.retry = m.clock().Awake + retryFirst
+		b.trying.key, b.trying.next = p.key, m.clock().Awake+retryFirst
 		b.mu.Unlock()
 		return
 	}
@@ -313,7 +317,7 @@ func (a *automation) claim(b *box) (*operation, plan) {
 		return nil, plan{}
 	}
 	if p.op == lifecycle.OpArchive && m.opt.Archiver == nil {
-		b.failure, b.retry = "this build has no archives", now.Awake+retryLast
+		b.trying = tries{key: p.key, why: "this build has no archives", next: now.Awake + retryLast}
 		return nil, plan{}
 	}
 	o := m.newOperation(b, p.op)
@@ -329,10 +333,12 @@ func (a *automation) act(o *operation, p plan) {
 	switch p.op {
 	case lifecycle.OpPause:
 		o.run(func(o *operation) error {
-			if err := m.pause(o); err != nil {
-				return err
+			m.because(b, p.reason())
+			err := m.pause(o)
+			if err != nil {
+				m.because(b, lifecycle.Reason{})
 			}
-			return m.because(b, p.reason())
+			return err
 		})
 	case lifecycle.OpArchive:
 		o.run(func(o *operation) error { return m.archive(o, p.reason()) })
@@ -343,25 +349,27 @@ func (a *automation) act(o *operation, p plan) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if o.err == nil {
-		b.failure, b.retry, b.failed = "", 0, 0
-		return
+	if o.err == nil || lifecycle.Check(p.op, b.state) != lifecycle.Allowed {
+		b.trying = tries{} // there is nothing left to be tried
+	} else {
+		n := 0
+		if b.trying.key == p.key {
+			n = b.trying.failed
+		}
+		next := m.clock().Awake + min(retryFirst<<min(n, 16), retryLast)
+		b.trying = tries{key: p.key, why: o.err.Error(), next: next, failed: n + 1}
 	}
-	if m.ctx.Err() == nil {
-		m.log.Warn("automation failed; it is tried again", "sandbox", b.id, "op", p.op, "key", p.key, "error", o.err)
+	if o.err != nil && m.ctx.Err() == nil {
+		m.log.Warn("automation failed", "sandbox", b.id, "op", p.op, "key", p.key, "error", o.err)
 	}
-	b.failure = o.err.Error()
-	b.retry = m.clock().Awake + min(retryFirst<<min(b.failed, 16), retryLast)
-	b.failed++
 }
 
-// because records why the sandbox is in its state.
-func (m *Manager) because(b *box, r lifecycle.Reason) error {
-	err := m.save(b, func(rec *record) { b.reason, rec.Reason = r, r })
-	if err != nil {
-		return noSpace(fmt.Errorf("record why: %w", err))
-	}
-	return nil
+// because says why the sandbox is in its state, or comes into it; it is written
+// down with that.
+func (m *Manager) because(b *box, r lifecycle.Reason) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reason, b.rec.Reason = r, r
 }
 
 // remove deletes a sandbox, for r.

@@ -305,6 +305,11 @@ func TestIdlePausesThenStops(t *testing.T) {
 	if d := c.due("a"); d == nil || !strings.Contains(d.Error, "the freezer is broken") || !d.At.After(c.time.now().Wall) {
 		t.Errorf("a pause that failed: %+v", d)
 	}
+	// It holds up nothing else.
+	c.pass(18*time.Second, short)
+	c.expectState("a", lifecycle.Stopped, lifecycle.ReasonIdle)
+	c.must("start", "a")
+	c.pass(12*time.Second, short)
 	c.fail("freeze", nil)
 	c.pass(10*time.Second, short)
 	c.expectState("a", lifecycle.Paused, lifecycle.ReasonIdle)

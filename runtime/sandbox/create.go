@@ -302,7 +302,7 @@ func (m *Manager) started(o *operation) error {
 		return noSpace(fmt.Errorf("record the start: %w", err))
 	}
 	b.mu.Lock()
-	b.grace = 0 // whoever starts it knows of it
+	b.grace, b.trying = 0, tries{} // whoever starts it knows of it
 	b.mu.Unlock()
 	o.enter(lifecycle.Started)
 	return nil

@@ -69,12 +69,13 @@ func (b *box) next(now Moment) (plan, bool) {
 	var plans []plan
 	idle := func(op lifecycle.Operation, key string, after config.Duration) {
 		if after > 0 {
-			plans = append(plans, plan{op: op, key: key, idle: true, in: b.idle.since + after.Std() - now.Awake, held: len(b.busy()) > 0})
+			in := b.idle.since + after.Std() - now.Awake
+			plans = append(plans, plan{op: op, key: key, idle: true, in: max(in, b.wait(key, now)), held: len(b.busy()) > 0})
 		}
 	}
 	wall := func(op lifecycle.Operation, key string, from time.Time, after config.Duration) {
 		in := from.Add(after.Std()).Sub(now.Wall)
-		plans = append(plans, plan{op: op, key: key, in: max(in, b.grace-now.Awake)})
+		plans = append(plans, plan{op: op, key: key, in: max(in, b.grace-now.Awake, b.wait(key, now))})
 	}
 	switch b.state {
 	case lifecycle.Started, lifecycle.Paused:
@@ -114,6 +115,14 @@ func (b *box) next(now Moment) (plan, bool) {
 	}), true
 }
 
+// wait is for how long what key says is not tried again. The caller holds b.mu.
+func (b *box) wait(key string, now Moment) time.Duration {
+	if b.trying.key != key {
+		return -never
+	}
+	return b.trying.next - now.Awake
+}
+
 // due is what automation does next, for a person. The caller holds b.mu.
 func (b *box) due(now Moment) *Due {
 	if b.gone || b.op != nil {
@@ -123,7 +132,10 @@ func (b *box) due(now Moment) *Due {
 	if !ok {
 		return nil
 	}
-	d := &Due{Action: p.op, Key: p.key, Error: b.failure}
+	d := &Due{Action: p.op, Key: p.key}
+	if b.trying.key == p.key {
+		d.Error = b.trying.why
+	}
 	if p.idle {
 		d.Busy = b.busy()
 		if !p.held {
@@ -133,7 +145,7 @@ func (b *box) due(now Moment) *Due {
 		}
 	}
 	if !p.held {
-		d.At = now.Wall.Add(max(p.in, b.retry-now.Awake, 0)).Round(time.Millisecond)
+		d.At = now.Wall.Add(max(p.in, 0)).Round(time.Millisecond)
 	}
 	return d
 }

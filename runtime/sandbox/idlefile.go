@@ -59,10 +59,14 @@ func (m *Manager) keep(b *box, now Moment, always bool) {
 // used more since than idle ones do, counts as used until now.
 func (m *Manager) adopt(b *box) {
 	a := b.record().Spec.Automation
+	now := m.clock()
+	b.mu.Lock()
+	// There may be some, also for who begins to be watched later.
+	b.idle.sessions, b.idle.since = true, now.Awake
+	b.mu.Unlock()
 	if !watched(a) {
 		return
 	}
-	now := m.clock()
 	c := m.count(b.id, a)
 	var k keptIdleness
 	err := store.ReadJSON(filepath.Join(m.runDir(b.id), idleFile), maxSmall, &k)
@@ -72,8 +76,6 @@ func (m *Manager) adopt(b *box) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i := &b.idle
-	i.sessions = true // it may have some
-	i.since = now.Awake
 	if err != nil || k.Boot != m.opt.BootID || k.At > now.Awake || k.Busy || !k.Counted && b.state != lifecycle.Paused && !b.frozen {
 		return
 	}

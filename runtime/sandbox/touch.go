@@ -40,7 +40,7 @@ func (m *Manager) touched(b *box, rec record) Info {
 	b.mu.Lock()
 	b.rec.Spec.Automation, b.rec.Touched = rec.Spec.Automation, rec.Touched
 	b.idle.used(now.Awake)
-	b.failure, b.retry, b.failed = "", 0, 0
+	b.trying = tries{}
 	keep := b.run != nil && watched(rec.Spec.Automation)
 	m.publish(b)
 	i := b.info()

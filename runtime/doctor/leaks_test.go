@@ -54,6 +54,7 @@ func TestAuditNamesEachLeak(t *testing.T) {
 	f.Leases[1879113728] = "222222222222"
 	f.Names["lost"] = "666666666666"
 	f.Network = []string{"link cv000000-1"}
+	f.GPUs = []string{"nvidia.com/gpu=0 held for 222222222222"}
 	leaks, err := Audit(f)
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +66,7 @@ func TestAuditNamesEachLeak(t *testing.T) {
 		{"directory", filepath.Join(f.RunDir, "sandboxes", "222222222222")},
 		{"directory", filepath.Join(f.StateDir, "sandboxes", ".new-333333333333")},
 		{"directory", filepath.Join(f.StateDir, "trash", "444444444444")},
+		{"gpu", "nvidia.com/gpu=0 held for 222222222222"},
 		{"lease", "uids from 1879113728 for 222222222222"},
 		{"name", "lost -> 666666666666"},
 		{"network", "link cv000000-1"},

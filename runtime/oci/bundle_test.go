@@ -49,6 +49,13 @@ func variants() map[string]func(*Input) {
 			in.Spec.Resources = config.Resources{Swap: 1 << 30}
 			in.Host.AppArmorProfile = "docker-default"
 		},
+		"devices": func(in *Input) {
+			in.Devices = Devices{
+				Rules:           []specs.LinuxDeviceCgroup{{Allow: true, Type: "c", Major: new(int64(195)), Minor: new(int64(0)), Access: "rw"}},
+				Mounts:          []specs.Mount{{Destination: "/dev/nvidia0", Type: "bind", Source: "/run/cove/sandboxes/x/devices/0", Options: []string{"bind", "nosuid", "noexec", "rprivate"}}},
+				CreateContainer: []specs.Hook{{Path: "/usr/bin/nvidia-cdi-hook", Args: []string{"nvidia-cdi-hook", "update-ldcache"}}},
+			}
+		},
 		"swap": func(in *Input) {
 			in.Host.CgroupV2 = false
 			in.Spec.Resources.Swap = 1 << 30
@@ -157,15 +164,16 @@ func TestInvariants(t *testing.T) {
 					t.Errorf("limit %+v on a host with %d", l, in.Host.NoFile)
 				}
 			}
-			if d := s.Linux.Resources.Devices; len(d) != 1 || d[0].Allow || d[0].Type != "" {
+			if d := s.Linux.Resources.Devices; len(d) != 1+len(in.Devices.Rules) || d[0].Allow || d[0].Type != "" {
 				t.Errorf("devices: %+v", d)
 			}
 			if *s.Linux.Resources.Pids.Limit == 0 {
 				t.Error("a pids limit of 0 is none at all")
 			}
 			for _, m := range s.Mounts {
-				// Of the host's files there is one.
-				if (m.Type == "bind") != (m.Destination == guest.InitPath) || m.Type == "bind" && !slices.Contains(m.Options, "ro") {
+				// Of the host's files there is one, and what devices bring along.
+				given := slices.ContainsFunc(in.Devices.Mounts, func(g specs.Mount) bool { return g.Destination == m.Destination })
+				if !given && ((m.Type == "bind") != (m.Destination == guest.InitPath) || m.Type == "bind" && !slices.Contains(m.Options, "ro")) {
 					t.Errorf("mount: %+v", m)
 				}
 				if !slices.Contains(m.Options, "nosuid") {

@@ -52,6 +52,9 @@ func (e *GPUError) Unwrap() error { return e.Err }
 type gpuClaims struct {
 	mu   sync.Mutex
 	held map[string][]gpu.Claim
+	// kept are sandboxes that are stopped to be started again; true where what
+	// they hold was given back meanwhile.
+	kept map[string]bool
 }
 
 // of gives what the sandbox holds.
@@ -78,7 +81,30 @@ func (g *gpuClaims) adopt(id string, claims []gpu.Claim) {
 func (g *gpuClaims) give(id string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if _, kept := g.kept[id]; kept {
+		g.kept[id] = true
+		return
+	}
 	delete(g.held, id)
+}
+
+// keep has the sandbox hold what it holds until letGo: nobody else gets it while
+// the sandbox is stopped to be started again. letGo is told whether it was.
+func (g *gpuClaims) keep(id string) (letGo func(started bool)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.kept == nil {
+		g.kept = map[string]bool{}
+	}
+	g.kept[id] = false
+	return func(started bool) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.kept[id] && !started {
+			delete(g.held, id)
+		}
+		delete(g.kept, id)
+	}
 }
 
 // take picks devices with what the others hold, and has the sandbox hold them.

@@ -238,6 +238,53 @@ func TestGPUsOfTheDaemonBefore(t *testing.T) {
 	c.noGPULeak()
 }
 
+// A restart gives its GPU to nobody else, and one that fails to everybody.
+func TestGPURestart(t *testing.T) {
+	c, _ := gpuCove(t)
+	if err := c.withGPU(everybody, "a", gpuSpec(0, false, "0")); err != nil {
+		t.Fatal(err)
+	}
+	other := func() error {
+		devices := c.gpus.Devices(t.Context()).Devices
+		_, _, err := c.m.gpus.take("other", devices, gpu.Request{IDs: []string{"0"}})
+		c.m.gpus.give("other")
+		return err
+	}
+	var between error
+	c.m.opt.OnStage = func(op, stage string) {
+		if op == "restart" && stage == "released" {
+			between = other()
+		}
+	}
+	restart := func() error {
+		return c.do(func(ctx context.Context) error {
+			_, err := c.m.Restart(ctx, everybody, "a", nil, true)
+			return err
+		})
+	}
+	if err := restart(); err != nil {
+		t.Fatal(err)
+	}
+	if between == nil || other() == nil {
+		t.Errorf("others get it in a restart: %v, after: %v", between, other())
+	}
+	equalText(t, "v.example/gpu=0", c.holds("a"))
+	for _, call := range []string{"mount", "create", "start"} {
+		c.boom[call] = errors.New("boom")
+		if err := restart(); err == nil {
+			t.Errorf("%s does not fail", call)
+		}
+		delete(c.boom, call)
+		if err := other(); err != nil {
+			t.Errorf("after a %s that failed: %v", call, err)
+		}
+		c.noGPULeak()
+		if err := c.operate("start", "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A claim of nobody's is found.
 func TestGPULeak(t *testing.T) {
 	c, _ := gpuCove(t)

@@ -176,6 +176,8 @@ func (m *Manager) Restart(ctx context.Context, c Caller, ref string, secrets map
 			return asMount(err)
 		}
 		defer func() { _ = set.Close() }()
+		letGo := m.gpus.keep(b.id)
+		defer func() { letGo(b.snapshot().Pid != 0) }()
 		o.enter(lifecycle.Stopping)
 		m.shutdown(o, force)
 		if o.ctx.Err() != nil && m.ctx.Err() != nil {

@@ -150,7 +150,6 @@ func (rec *recording) take(st *Stats, at time.Time) {
 	rec.most.Memory = max(rec.most.Memory, st.Usage.Memory)
 	rec.most.Disk = max(rec.most.Disk, st.Disk)
 	rec.most.Pids = max(rec.most.Pids, st.Usage.Pids)
-	rec.most.Disk = max(rec.most.Disk, st.Disk)
 	for i := range st.GPUs {
 		if !slices.Contains(st.GPUs[i].Missing, gpu.Utilization) {
 			rec.busy, rec.gpus = rec.busy+st.GPUs[i].Utilization, rec.gpus+1

@@ -19,6 +19,7 @@ import (
 	"cove/runtime/cgroup"
 	"cove/runtime/disk"
 	"cove/runtime/doctor"
+	"cove/runtime/gpu"
 	"cove/runtime/guest"
 	"cove/runtime/lifecycle"
 	"cove/runtime/sandbox"
@@ -348,8 +349,18 @@ func (m *memory) History(c sandbox.Caller, ref string, since time.Duration) (san
 	}, nil
 }
 
-// GPUs are none of these sandboxes' business.
-func (m *memory) GPUs(context.Context, sandbox.Caller) []sandbox.GPU { return nil }
+// GPUs is one card, held by the caller's sandboxes and one of somebody else's.
+func (m *memory) GPUs(_ context.Context, c sandbox.Caller) []sandbox.GPU {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := sandbox.GPU{Device: gpu.Device{ID: "nvidia.com/gpu=0", UUID: "GPU-1", Vendor: "NVIDIA", Model: "H200", Nodes: []string{"/dev/nvidia0"}, Source: "nvidia-ctk"}, Shared: true}
+	g.Use = gpu.Use{Utilization: 0.5, Memory: 1, MemoryTotal: 2}
+	for _, i := range m.visible(c) {
+		g.Holders = append(g.Holders, i.Name)
+	}
+	g.Held = len(g.Holders) + 1
+	return []sandbox.GPU{g, {Device: gpu.Device{ID: "v.example/gpu=0", Index: 1}, Use: gpu.Use{Missing: []string{gpu.Memory}}}}
+}
 
 func (m *memory) HostDisk() (sandbox.HostDisk, error) {
 	return sandbox.HostDisk{Space: disk.Space{Total: 100, Free: 9}, Reserve: 10, Low: true, Promised: 50}, nil

@@ -186,6 +186,7 @@ func (m *Manager) still(ctx context.Context, b *box) (goOn func() error, err err
 	if err := m.opt.Cgroups.Freeze(hold, b.id); err != nil {
 		return nil, fmt.Errorf("hold it still: %w", err)
 	}
+	m.hook("resize", "still")
 	return func() error {
 		// Whatever ended meanwhile.
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), stillTimeout, errStill)

@@ -125,7 +125,7 @@ func (c *cove) modelResize(rt *rapid.T, name string, before lifecycle.State, exi
 	}
 	if die {
 		c.mu.Lock()
-		c.dieAt = rapid.SampledFrom([]string{"resizing", "pids", "memory", "cpu", "recorded"}).Draw(rt, "stage")
+		c.dieAt = rapid.SampledFrom([]string{"resizing", "pids", "still", "memory", "cpu", "recorded"}).Draw(rt, "stage")
 		c.mu.Unlock()
 	}
 	err := c.do(func(ctx context.Context) error {
@@ -191,6 +191,9 @@ func (c *cove) limitsAgree(rt *rapid.T, i Info) {
 	rt.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.frozen[i.ID] != (i.State == lifecycle.Paused) {
+		rt.Fatalf("%s is %s, frozen %v", i.Name, i.State, c.frozen[i.ID])
+	}
 	if got := c.limits[i.ID]; !sameLimits(got, i.Spec.Resources) {
 		rt.Fatalf("%s has the limits %+v, its record says %+v", i.Name, got, i.Spec.Resources)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,7 +37,7 @@ func sinceSpan(value string) (time.Duration, error) {
 }
 
 // statsSince prints what sandboxes, all of them where none is named, used during
-// the last span of time.
+// the last span of time. Of one alone it has a row for each part of the time.
 func (a *app) statsSince(ctx context.Context, names []string, span time.Duration, asJSON bool) error {
 	client, err := a.client(ctx)
 	if err != nil {
@@ -58,6 +59,9 @@ func (a *app) statsSince(ctx context.Context, names []string, span time.Duration
 	all := make([]pastView, 0, len(boxes))
 	for _, b := range boxes {
 		h, err := client.History(ctx, b.ID, span)
+		if len(names) == 0 && errors.Is(err, api.ErrNotFound) {
+			continue // deleted since it was listed
+		}
 		if err != nil {
 			return explain(err, b.Name)
 		}
@@ -65,6 +69,10 @@ func (a *app) statsSince(ctx context.Context, names []string, span time.Duration
 	}
 	if asJSON {
 		return a.printJSON(all)
+	}
+	if len(names) == 1 {
+		header, rows := pastRows(all[0], time.Now(), min(span, api.HistorySpan))
+		return writeTable(a.stdout, header, rows)
 	}
 	header, rows := pastTable(all, span, time.Now(), a.width())
 	return writeTable(a.stdout, header, rows)

@@ -36,7 +36,8 @@ type Stats struct {
 	NetRxRate float64 `json:"net_rx_rate"`
 	NetTxRate float64 `json:"net_tx_rate"`
 	// Disk is what the sandbox's own files take of its quota, DiskLimit the
-	// quota; without one it is not known.
+	// quota; without one, what they occupied when they were last counted, half a
+	// minute ago or more.
 	Disk      int64 `json:"disk"`
 	DiskLimit int64 `json:"disk_limit,omitempty"`
 	// IORead and IOWrite are bytes that went between the sandbox and block

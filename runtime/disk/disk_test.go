@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -597,5 +598,43 @@ func TestManyDisks(t *testing.T) {
 	w.wantAttached(ids...)
 	for _, id := range ids {
 		w.leave(id)
+	}
+}
+
+// What files without a disk occupy is counted, hard links once, and nothing outside.
+func TestFilesAreCounted(t *testing.T) {
+	w := newWorld(t)
+	root := w.create("one", Spec{})
+	if _, known := w.d.Files("nothing"); known {
+		t.Error("files of no sandbox are known")
+	}
+	upper := filepath.Join(w.dir("one"), "upper", "root")
+	sh(t, "mkdir -p "+upper+"/a/b && cd "+upper+"/a && ln -s / b/host && ln -s ../.. b/up && head -c 1M /dev/zero > file && for i in 1 2 3; do ln file b/link$i; done && cp file b/copy && sync .")
+	deep := strings.Repeat("d/", 300)
+	if _, known := w.d.Files("one"); known {
+		t.Error("known before it was counted")
+	}
+	counted := func(id string) (int64, bool) {
+		t.Helper()
+		done := poll(t.Context(), 10*time.Second, func() bool {
+			w.d.counter.mu.Lock()
+			defer w.d.counter.mu.Unlock()
+			return !w.d.counter.counts[id].due
+		})
+		if !done {
+			t.Fatal("it is not counted")
+		}
+		return w.d.Files(id)
+	}
+	if n, known := counted("one"); !known || n < 2*mib || n > 2*mib+256<<10 {
+		t.Errorf("%d bytes, %v; want 2 MiB and some", n, known)
+	}
+	_ = root.Close()
+	// What is nested too deep is not known, rather than wrong.
+	_ = w.create("two", Spec{}).Close()
+	sh(t, "mkdir -p "+filepath.Join(w.dir("two"), "upper", deep))
+	_, _ = w.d.Files("two")
+	if n, known := counted("two"); known {
+		t.Errorf("too deep: %d bytes", n)
 	}
 }

@@ -36,6 +36,7 @@ type Driver struct {
 	templates string
 	prefix    string // of the names of loop devices
 	making    sync.Mutex
+	counter   *counter
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -97,6 +98,8 @@ func New(o Options) (*Driver, error) {
 		return nil, err
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.counter = newCounter(d.sandboxes)
+	d.wg.Go(func() { d.counter.run(d.ctx) })
 	d.wg.Go(d.trimOn)
 	return d, nil
 }
@@ -385,6 +388,7 @@ func (d *Driver) Tree(dir string, id *mount.IDMap) (*mount.Tree, error) {
 func (d *Driver) Leave(id string) io.Closer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.counter.forget(id)
 	h := d.open[id]
 	if h == nil {
 		return nil

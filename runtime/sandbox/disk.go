@@ -12,7 +12,8 @@ import (
 	"cove/runtime/rootfs"
 )
 
-// MissingDisk is what a sandbox's statistics miss where it has no quota: Disk.
+// MissingDisk is what a sandbox's statistics miss where how much of the disk it uses is
+// not known: Disk.
 const MissingDisk = "disk"
 
 // makeFiles makes what the sandbox's own files lie on, and the first of them, in its
@@ -83,7 +84,11 @@ func (m *Manager) measureDisk(st *Stats) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		m.log.Debug("could not read how full a disk is", "sandbox", st.ID, "error", err)
 	}
-	if err != nil || u.Quota == 0 {
+	known := err == nil
+	if known && u.Quota == 0 {
+		u.Used, known = m.opt.Disks.Files(st.ID)
+	}
+	if !known {
 		st.Missing = append(st.Missing, MissingDisk)
 	}
 	st.Disk, st.DiskLimit = u.Used, u.Quota

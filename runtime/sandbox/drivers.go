@@ -53,6 +53,9 @@ type Disks interface {
 	// Usage tells how full the disk is, without waiting for anything: a few
 	// system calls. Used only while it is open; Usage{} without a disk.
 	Usage(id string) (disk.Usage, error)
+	// Files is what the files of a sandbox without a disk occupy, some time ago;
+	// false where that is not known. It waits for nothing.
+	Files(id string) (int64, bool)
 	// Grow makes the disk as large as s says: at once where it is open,
 	// disk.ErrOffline where that cannot be done on this machine. disk.ErrShrink,
 	// disk.ErrNoSpace. What a killed daemon left half done, the same call does to

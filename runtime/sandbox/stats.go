@@ -37,8 +37,8 @@ type Stats struct {
 	// IOReadRate and IOWriteRate are bytes per second to and from block devices,
 	// since the sample before.
 	IOReadRate, IOWriteRate float64
-	// Disk is how much of its disk is used, in bytes, and DiskLimit the quota;
-	// both are 0 where it has none.
+	// Disk is how much of its disk is used, in bytes, and DiskLimit the quota; 0
+	// where it has none, and then Disk is what its files occupied some time ago.
 	Disk, DiskLimit int64
 	// Active is when something was last seen to happen: a program run, a byte
 	// passed (see [Guest.Touch]), output on a terminal, a hundredth of a core in

@@ -19,7 +19,7 @@ TEST_DEPS  := python3:/usr/bin/python3 python3-venv:/usr/share/doc/python3-venv 
               nftables:/usr/sbin/nft iproute2:/usr/sbin/ip
 # The test guest: an emulator, and what its disks are made with.
 VM_DEPS    := qemu-system-x86:/usr/bin/qemu-system-x86_64 cpio:/usr/bin/cpio busybox-static:/usr/share/doc/busybox-static kmod:/usr/sbin/modprobe \
-              zstd:/usr/bin/zstd lz4:/usr/bin/lz4 xz-utils:/usr/bin/xz util-linux:/usr/bin/setpriv e2fsprogs:/sbin/mkfs.ext4 nftables:/usr/sbin/nft iproute2:/usr/sbin/ip procps:/usr/bin/ps
+              zstd:/usr/bin/zstd lz4:/usr/bin/lz4 xz-utils:/usr/bin/xz util-linux:/usr/bin/setpriv e2fsprogs:/sbin/mkfs.ext4 nftables:/usr/sbin/nft iproute2:/usr/sbin/ip procps:/usr/bin/ps systemd:/lib/systemd/systemd
 
 .PHONY: all run build test test-vm vm-deps test-gpu soak lint bench install deps test-deps clean
 

@@ -7,5 +7,5 @@
 //
 // The part is the group cove-INST in every hierarchy, with one group per sandbox
 // below it; nothing else is ever changed, but for the group of the daemon's own
-// systemd unit, which systemd hands over (Delegate=yes).
+// systemd unit, which systemd hands over (Delegate=yes, with a subgroup).
 package cgroup

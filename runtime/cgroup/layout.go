@@ -224,27 +224,27 @@ func ownGroup(procSelfCgroup []byte, root string) string {
 
 // daemonLeaf is the group below a delegated one in which the daemon itself is:
 // a group that has controllers for others cannot have processes
-// (cgroup-v2.rst, "No Internal Process Constraint").
+// (cgroup-v2.rst, "No Internal Process Constraint"). The unit names it too
+// (DelegateSubgroup=, systemd v254).
 const daemonLeaf = "daemon"
 
-// delegated finds the group that systemd has handed over: the daemon's own or,
-// when it is in its leaf already, the one above. systemd marks it
-// (CGROUP_DELEGATION.md: user.delegate since v251, trusted.delegate before).
+// delegated finds the group that systemd has handed over: the one above, when
+// the daemon was started in its leaf. systemd marks it (CGROUP_DELEGATION.md:
+// user.delegate since v251, trusted.delegate before).
+//
+// A systemd that knows no leaf starts the daemon in the group itself. That is
+// left alone: with sandboxes below, it could not be started there again (EBUSY),
+// and they go on when the unit is restarted.
 func delegated(mount, own string) (parent string, ok bool) {
-	candidates := []string{own}
-	if filepath.Base(own) == daemonLeaf {
-		candidates = append(candidates, filepath.Dir(own))
+	group := filepath.Dir(own)
+	if filepath.Base(own) != daemonLeaf || group == "/" {
+		return "/", false
 	}
-	for _, group := range candidates {
-		if group == "/" {
-			continue
-		}
-		for _, attr := range []string{"user.delegate", "trusted.delegate"} {
-			value := make([]byte, 8)
-			n, err := unix.Lgetxattr(filepath.Join(mount, group), attr, value)
-			if err == nil && string(value[:n]) == "1" {
-				return group, true
-			}
+	for _, attr := range []string{"user.delegate", "trusted.delegate"} {
+		value := make([]byte, 8)
+		n, err := unix.Lgetxattr(filepath.Join(mount, group), attr, value)
+		if err == nil && string(value[:n]) == "1" {
+			return group, true
 		}
 	}
 	return "/", false

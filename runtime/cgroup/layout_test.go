@@ -121,19 +121,12 @@ func TestDetect(t *testing.T) {
 			m:    machine{mountinfo: v2Mounts, cgroup: "0::" + unit + "\n", controllers: map[string]string{"/sys/fs/cgroup": v2All}, groups: []string{"/sys/fs/cgroup" + unit}},
 			want: Layout{Mode: Unified, Parent: "/", Hierarchies: v2},
 		},
-		"v2, a delegated unit": {
+		"v2, a systemd that knows no leaf": {
 			m: machine{
 				mountinfo: v2Mounts, cgroup: "0::" + unit + "\n", controllers: map[string]string{"/sys/fs/cgroup": v2All},
 				groups: []string{"/sys/fs/cgroup" + unit}, delegated: map[string]string{"/sys/fs/cgroup" + unit: "user.delegate"},
 			},
-			want: Layout{Mode: Unified, Parent: unit, Delegated: true, Hierarchies: v2},
-		},
-		"v2, an older systemd": {
-			m: machine{
-				mountinfo: v2Mounts, cgroup: "0::" + unit + "\n", controllers: map[string]string{"/sys/fs/cgroup": v2All},
-				groups: []string{"/sys/fs/cgroup" + unit}, delegated: map[string]string{"/sys/fs/cgroup" + unit: "trusted.delegate"},
-			},
-			want: Layout{Mode: Unified, Parent: unit, Delegated: true, Hierarchies: v2},
+			want: Layout{Mode: Unified, Parent: "/", Hierarchies: v2},
 		},
 		"v2, in the leaf of a delegated unit": {
 			m: machine{

@@ -15,7 +15,7 @@ import (
 // in a delegated service, the way a packaged daemon runs.
 func (g *guest) systemd(s settings) error {
 	const units = "/run/systemd/system"
-	if err := os.MkdirAll(units, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(units, 0o755), os.MkdirAll(outDir, 0o755)); err != nil {
 		return err
 	}
 	var ports [2]string
@@ -59,6 +59,7 @@ FailureAction=poweroff-force
 [Service]
 Type=oneshot
 Delegate=yes
+OOMPolicy=continue
 WorkingDirectory=%s
 %sStandardOutput=file:%s
 StandardError=file:%s

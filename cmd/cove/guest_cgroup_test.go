@@ -251,12 +251,13 @@ func TestGuestLimitsOfADisk(t *testing.T) {
 		h.line("a", "cd; dd if=/dev/zero of=f bs=256k count=16 oflag=direct 2>/dev/null")
 		return time.Since(begin)
 	}
-	free, slow := took("wbps=max"), took(speed)
+	free := min(took("wbps=max"), took("wbps=max"))
+	slow := took(speed)
 	t.Logf("4 MiB: %v, without a limit %v; io.stat:\n%s", slow, free, groupFile(t, group, "io.stat"))
-	if slow < free+2*time.Second {
+	if slow < free+time.Second {
 		t.Errorf("4 MiB at 1 MiB/s: %v, without a limit %v", slow, free)
 	}
-	if s := h.untilStats("a", "its bytes", func(s api.Stats) bool { return s.IOWrite >= 8<<20 }); s.IOWrite > 24<<20 {
-		t.Errorf("8 MiB were written, %d bytes counted", s.IOWrite)
+	if s := h.untilStats("a", "its bytes", func(s api.Stats) bool { return s.IOWrite >= 12<<20 }); s.IOWrite >= 24<<20 {
+		t.Errorf("12 MiB were written, %d bytes counted", s.IOWrite)
 	}
 }

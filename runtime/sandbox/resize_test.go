@@ -51,11 +51,16 @@ func (m *machine) ResizeMemory(ctx context.Context, id string, memory, swap conf
 			return context.Cause(ctx)
 		}
 	}
-	goOn, err := still(ctx)
-	if err != nil {
-		return err
+	m.mu.Lock()
+	down := falls(m.limits[id].Memory, memory)
+	m.mu.Unlock()
+	if down {
+		goOn, err := still(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = goOn() }()
 	}
-	defer func() { _ = goOn() }()
 	return m.setLimit(id, "memory", func(limits *config.Resources, uses config.Resources) error {
 		if memory > 0 && uses.Memory > memory {
 			return &cgroup.InUseError{Quantity: cgroup.Memory, Used: int64(uses.Memory), Limit: int64(memory), Least: int64(uses.Memory)}
@@ -296,6 +301,29 @@ func TestResizeAgainstModel(t *testing.T) {
 		}
 		c.audit(rt)
 	})
+}
+
+// TestResizeDiesWhileStill has the daemon die while the sandbox is frozen for a limit
+// of its memory: the next one lets it go on.
+func TestResizeDiesWhileStill(t *testing.T) {
+	c := newCove(t)
+	i, err := c.m.Create(t.Context(), everybody, CreateRequest{Name: "a", Spec: testSpec()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.dieAt = "still"
+	if err := c.do(func(ctx context.Context) error {
+		_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Memory: new(config.GiB)})
+		return err
+	}); !errors.Is(err, errDied) || !c.frozen[i.ID] {
+		t.Fatalf("frozen %v: %v", c.frozen[i.ID], err)
+	}
+	c.abandon()
+	c.open()
+	c.rest()
+	if i, err = c.m.Get(everybody, "a"); err != nil || i.State != lifecycle.Started || c.frozen[i.ID] || i.Spec.Resources.Memory != 4*config.GiB {
+		t.Errorf("it is %s, frozen %v, with %v: %v", i.State, c.frozen[i.ID], i.Spec.Resources.Memory, err)
+	}
 }
 
 // TestProgramsWaitForAResize: one that is to run inside while memory is being given

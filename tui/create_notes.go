@@ -96,12 +96,16 @@ func (f *createForm) note(id string) form.Note {
 		}
 		return form.Note{Text: words}
 	case fieldGPU:
+		all := len(f.app.host.gpus)
+		free := strconv.Itoa(all-f.app.host.gpusHeld()) + " of " + strconv.Itoa(all) + " free"
 		if s := strings.TrimSpace(v.gpu.Value()); s != "" {
-			_, err := config.ParseGPU(s)
+			r, err := config.ParseGPU(s)
+			if err == nil && max(r.Count, len(r.IDs)) > all-f.app.host.gpusHeld() {
+				return form.Note{Kind: form.Warn, Text: "only " + free + " now"}
+			}
 			return bad(err)
 		}
-		free := len(f.app.host.gpus) - f.app.host.gpusHeld()
-		return form.Note{Text: "how many, or which: 0,1; " + strconv.Itoa(free) + " of " + strconv.Itoa(len(f.app.host.gpus)) + " free"}
+		return form.Note{Text: "how many, or which: 0,1; " + free}
 	case fieldStop:
 		if s := strings.TrimSpace(v.stop.Value()); s != "" {
 			_, err := config.ParseDuration(s)

@@ -264,6 +264,33 @@ func TestHostPage(t *testing.T) {
 	m.gone("gpu 2/2")
 }
 
+// The form asks for GPUs where there are some, and tells how many are free.
+func TestFormAsksForGPUs(t *testing.T) {
+	m := newModel(t, 120, 40)
+	m.key("n")
+	m.run()
+	m.gone("  GPU  ")
+	m.key("esc")
+	m.fake.SetHost(nearlyFull())
+	m.send(m.app.askHost())
+	m.key("n")
+	m.run()
+	m.key("tab", "tab", "tab", "tab", "tab", "tab")
+	m.see("a quota, such as 10GiB; 0: none; 0 to be had")
+	m.key("tab")
+	m.see("> GPU        none")
+	m.see("how many, or which: 0,1; 1 of 2 free")
+	m.typed("2")
+	m.see("only 1 of 2 free now")
+	m.see("--gpu 2")
+	m.key("backspace")
+	m.typed("0,")
+	m.gone("only 1 of 2")
+	m.see("--gpu 0,")
+	m.typed(",")
+	m.see("has an empty name in it")
+}
+
 // The daemon is asked about its machine only while somebody looks.
 func TestHostIsAskedOnlyWhileItIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

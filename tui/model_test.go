@@ -323,6 +323,36 @@ func views() map[string]func(*testing.T, int, int) *model {
 			}
 			return m
 		},
+		"past": func(t *testing.T, w, h int) *model {
+			m := limited(t, w, h)
+			if m.app.w < sideFrom {
+				m.key("v")
+			}
+			m.key("down", "down", "]", "]", "-")
+			return m
+		},
+		"resize": func(t *testing.T, w, h int) *model {
+			m := limited(t, w, h)
+			m.fake.RefuseResize = func(api.ResizeRequest) error {
+				return &api.Error{Code: api.CodeConflict, Message: "builder: 99MiB of memory are in use: 48MiB cannot be the limit", Hint: "stop it first"}
+			}
+			m.key("R")
+			m.run()
+			m.key("tab")
+			m.typed("48MiB")
+			m.key("enter")
+			m.run()
+			return m
+		},
+		"automation": func(t *testing.T, w, h int) *model {
+			m := limited(t, w, h)
+			m.key("Z")
+			m.run()
+			m.typed("30m")
+			m.key("tab", "tab", "tab")
+			m.typed("7days")
+			return m
+		},
 		"host":   func(t *testing.T, w, h int) *model { m := limited(t, w, h); m.key("H"); return m },
 		"sort":   with(func(m *model) { m.key("o") }),
 		"labels": with(func(m *model) { m.key("L"); m.typed("team=ml old-") }),

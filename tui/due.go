@@ -33,7 +33,7 @@ func (a *App) due(it item) *api.Due {
 // nextCell counts down to what happens soon.
 func (a *App) nextCell(it item) table.Cell {
 	d := a.due(it)
-	if d == nil || d.At.IsZero() || len(d.Busy) > 0 {
+	if d == nil || d.At.IsZero() {
 		return table.Cell{}
 	}
 	left := d.At.Sub(a.now)

@@ -117,7 +117,7 @@ func gpuCell(s *api.Stats, _ time.Time) string {
 // dueCell counts down to what a sandbox's automation does to it next; "" where
 // there is nothing, or what it does holds it off.
 func dueCell(d *api.Due, now time.Time) string {
-	if d == nil || d.At.IsZero() || len(d.Busy) > 0 {
+	if d == nil || d.At.IsZero() {
 		return ""
 	}
 	return string(d.Action) + " " + text.Age(d.At.Sub(now))

@@ -35,6 +35,7 @@ func TestResample(t *testing.T) {
 	equal([]float64{(2 + 4 + 6*2) / 4.0, 6, 1, 1, gap, gap}, cpu.Resample(samples, from, hour, 6))
 	equal([]float64{6, 6, 1, 1, gap, gap}, memory.Resample(samples, from, hour, 6))
 	equal([]float64{gap, gap}, cpu.Resample(nil, from, hour, 2))
+	equal([]float64{6, 4, 2, gap, gap, gap}, cpu.Resample([]api.Sample{at(15, 10*time.Minute, 6), at(25, 10*time.Minute, 2)}, from, hour, 6))
 	equal(nil, cpu.Resample(samples, from, from, 6))
 	equal([]float64{5, gap}, cpu.Resample([]api.Sample{at(1, 0, 5)}, from, hour, 2)) // no span is a moment
 }

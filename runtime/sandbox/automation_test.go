@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -749,5 +750,32 @@ func TestNobodyIsLookedAtInVain(t *testing.T) {
 	c.made("waits", func(a *config.Automation) { a.AutoStop = seconds(3600) })
 	if wait := c.m.automation.round(); wait <= 0 || wait > lookLongest {
 		t.Errorf("one that may stop is looked at in %v", wait)
+	}
+}
+
+// BenchmarkRound looks at a thousand idle sandboxes, as a daemon does every
+// sixteen seconds, and writes down once a minute since when they are idle.
+func BenchmarkRound(b *testing.B) {
+	m := &Manager{boxes: map[string]*box{}, now: time.Now, opt: Options{RunDir: b.TempDir(), BootID: "b"}}
+	m.log = slog.New(slog.DiscardHandler)
+	m.ctx, m.cancel = context.WithCancelCause(context.Background())
+	c := newClock()
+	m.clock = c.now
+	w := &machine{used: map[string]time.Duration{}, groups: map[string]bool{}, bytes: map[string]int64{}}
+	m.opt.CPUTimer, m.opt.NetworkCounter = w, w
+	m.automation = newAutomation(m)
+	for i := range 1000 {
+		id := fmt.Sprintf("%012x", i)
+		w.groups[id] = true
+		x := m.timedBox(m.addBox(id, id, 0, lifecycle.Started))
+		x.rec.Spec = testSpec()
+		x.rec.Spec.Automation.AutoStop = seconds(1e9)
+		if err := os.MkdirAll(m.runDir(id), 0o700); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		c.pass(lookLongest)
+		m.automation.round()
 	}
 }

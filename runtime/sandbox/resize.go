@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"cove/config"
 	"cove/runtime/cgroup"
@@ -171,25 +170,30 @@ func (m *Manager) setCPU(id string, r config.Resources) error {
 	return nil
 }
 
-// stillTimeout is how long a sandbox may take to stand still, or to go on, for a
-// limit of its memory.
-const stillTimeout = 3 * time.Second
-
 // errStill: a sandbox could not be frozen in time.
 var errStill = errors.New("some process did not stand still, it may wait for a disk")
 
 // still is a [cgroup.Still]. A daemon that is killed meanwhile leaves the sandbox
 // frozen; the next one finds the resize unfinished and lets it go on.
 func (m *Manager) still(ctx context.Context, b *box) (goOn func() error, err error) {
-	hold, cancel := context.WithTimeoutCause(ctx, stillTimeout, errStill)
+	b.ice.Lock() // until it goes on
+	b.mu.Lock()
+	already := b.frozen || b.held != ""
+	b.mu.Unlock()
+	if already {
+		return func() error { b.ice.Unlock(); return nil }, nil
+	}
+	hold, cancel := context.WithTimeoutCause(ctx, holdTimeout, errStill)
 	defer cancel()
 	if err := m.opt.Cgroups.Freeze(hold, b.id); err != nil {
+		b.ice.Unlock()
 		return nil, fmt.Errorf("hold it still: %w", err)
 	}
 	m.hook("resize", "still")
 	return func() error {
+		defer b.ice.Unlock()
 		// Whatever ended meanwhile.
-		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), stillTimeout, errStill)
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), holdTimeout, errStill)
 		defer cancel()
 		return m.opt.Cgroups.Thaw(ctx, b.id)
 	}, nil

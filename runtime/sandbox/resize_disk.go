@@ -43,6 +43,9 @@ func (m *Manager) commit(o *operation, was, want config.Resources) (err error) {
 	if was.Disk == want.Disk {
 		return m.recordLimits(b, want)
 	}
+	if err := m.guard.admit(); err != nil {
+		return err
+	}
 	log, err := store.OpenOplog(filepath.Join(m.stateDir(b.id), oplogFile), true)
 	if err != nil {
 		return noSpace(fmt.Errorf("open the operation's record: %w", err))

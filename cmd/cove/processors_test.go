@@ -138,31 +138,3 @@ func TestStrayGroups(t *testing.T) {
 		t.Errorf("the next daemon left\n%s", out)
 	}
 }
-
-// TestDiskSpeedRefused has the state directory in memory: the speed of a disk that
-// there is not cannot be limited, which is said in one line.
-func TestDiskSpeedRefused(t *testing.T) {
-	bin := binDir(t)
-	if os.Geteuid() != 0 {
-		t.Skip("real sandboxes need root")
-	}
-	base, err := os.MkdirTemp("/dev/shm", "cove-test-")
-	if err != nil {
-		t.Skip(err)
-	}
-	if err := os.Chmod(base, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	h := hostAt(t, bin, base, filepath.Join(base, "state"))
-	t.Cleanup(func() {
-		h.leave()
-		if err := os.RemoveAll(base); err != nil {
-			t.Error(err)
-		}
-	})
-	h.profile("slow", "extends = \"shell\"\n[resources]\nio_write = \"1MiB\"\n")
-	h.refuse(2, []string{"resources.io_write", "no single block device", `set it to "0"`}, "create", "-p", "slow", "-n", "b")
-	if n := len(h.list()); n != 0 {
-		t.Errorf("%d sandboxes are there", n)
-	}
-}

@@ -68,7 +68,7 @@ test-vm: build vm-deps ## what needs a host with cgroup v2, in a guest of its ow
 	COVE_BIN=$(abspath $(BIN)) runtime/vmtest/suite $(if $(RUN),-run '$(RUN)') $(if $(PKG),-pkg $(PKG))
 
 test-gpu: build test-deps ## on a machine with a GPU of NVIDIA's: CUDA in the sandbox that has it, and in no other
-	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_TEST_GPU=1 $(GO) test -count=1 -timeout 10m -v -run 'GPU' ./cmd/cove ./runtime/gpu
+	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_TEST_GPU=1 $(GO) test -count=1 -timeout 10m -v -run GPU ./cmd/cove ./runtime/sandbox
 
 soak: build test-deps vm-deps ## the long rounds: kill -9 of the daemon, here and in the guest, attach and detach
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=200 COVE_SOAK=1 \

@@ -64,7 +64,8 @@ func searchPath() string {
 		return path
 	}
 	_ = dir.Close()
-	return path + ":" + driverBin
+	// First: the system's may be a script that calls the driver's.
+	return driverBin + ":" + path
 }
 
 // bounded keeps the first bytes of what is written to it. It takes the rest and

@@ -81,8 +81,8 @@ func shortSpan(d time.Duration) string {
 // AutomationRequest changes what happens to a sandbox with time: POST
 // /v1/sandboxes/{ref}/automation.
 type AutomationRequest struct {
-	// Automation takes the place of all of it. Fields that it leaves out are the
-	// defaults.
+	// Automation takes the place of all of it, and must be there. Fields that it
+	// leaves out are the defaults.
 	Automation *config.Automation `json:"automation"`
 }
 

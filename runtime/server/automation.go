@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/http"
 
 	"cove/config"
@@ -10,17 +12,22 @@ import (
 
 // automation changes what happens to a sandbox with time.
 func (q *request) automation() error {
-	// What a request leaves out is the default, not the zero value: an
-	// auto_delete of zero would delete the sandbox when it stops.
-	a := config.Defaults().Automation
-	in := api.AutomationRequest{Automation: &a}
+	var in struct {
+		Automation json.RawMessage `json:"automation"`
+	}
 	if err := q.body(&in); err != nil {
 		return err
 	}
-	if in.Automation == nil {
-		return invalid("field \"automation\" is null")
+	if len(in.Automation) == 0 || string(in.Automation) == "null" {
+		return invalid("field \"automation\" is missing")
 	}
-	i, err := q.s.opt.Manager.SetAutomation(q.r.Context(), q.caller, q.ref, *in.Automation)
+	// What a request leaves out is the default, not the zero value: an
+	// auto_delete of zero would delete the sandbox when it stops.
+	a := config.Defaults().Automation
+	if err := decodeJSON(bytes.NewReader(in.Automation), &a); err != nil {
+		return err
+	}
+	i, err := q.s.opt.Manager.SetAutomation(q.r.Context(), q.caller, q.ref, a)
 	return q.changed(http.StatusOK, i, err)
 }
 

@@ -155,6 +155,9 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 	if err != nil {
 		return nil, err
 	}
+	if err := groups.Remember(filepath.Join(dirs.Run, "cgroup")); err != nil {
+		return nil, err
+	}
 	if err := groups.Delegate(); err != nil {
 		return nil, err
 	}

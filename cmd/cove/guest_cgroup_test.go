@@ -5,12 +5,16 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cove/runtime/api"
 )
@@ -259,5 +263,67 @@ func TestGuestLimitsOfADisk(t *testing.T) {
 	}
 	if s := h.untilStats("a", "its bytes", func(s api.Stats) bool { return s.IOWrite >= 12<<20 }); s.IOWrite >= 24<<20 {
 		t.Errorf("12 MiB were written, %d bytes counted", s.IOWrite)
+	}
+}
+
+// TestGuestDelegated has the daemon started in a group that is marked as systemd
+// marks a unit's with Delegate=yes: all that is its own is below it, with every
+// controller, and the daemon is in a leaf.
+func TestGuestDelegated(t *testing.T) {
+	h := guestHost(t)
+	const unit = "/sys/fs/cgroup/unit.slice"
+	if err := os.Mkdir(unit, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setxattr(unit, "user.delegate", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // before the host's own
+		h.must("rm", "--now", "a")
+		h.must("daemon", "stop")
+		if err := errors.Join(os.Remove(filepath.Join(unit, "daemon")), os.Remove(unit)); err != nil {
+			t.Errorf("the daemon left something in its unit's group: %v", err)
+		}
+	})
+	cmd := h.program(t.Context(), "/bin/sh", "-c", "echo $$ > "+unit+"/cgroup.procs && exec cove daemon start")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	h.must("create", "-p", "shell", "-n", "a", "--cpu", "1", "--memory", "64MiB", "--block-all")
+	d := h.inspect("a")
+	if !strings.HasPrefix(d.Running.Cgroup, "/unit.slice/cove-") {
+		t.Errorf("its group is %s", d.Running.Cgroup)
+	}
+	group := filepath.Join("/sys/fs/cgroup", d.Running.Cgroup)
+	for file, want := range map[string]string{"cpu.max": "100000 100000", "memory.max": "67108864", "pids.max": "4096"} {
+		if got := groupFile(t, group, file); got != want {
+			t.Errorf("%s is %q, want %q", file, got, want)
+		}
+	}
+	if allowed, _, set := h.counts("a"); allowed != 1 || groupFile(t, group, "cpuset.cpus") != set {
+		t.Errorf("it counts %d processors, of %s", allowed, set)
+	}
+	if got := strings.TrimSpace(h.line("a", "cat /proc/self/cgroup")); got != "0::/" {
+		t.Errorf("it sees itself in %s", got)
+	}
+	if pids := groupFile(t, unit, "cgroup.procs"); pids != "" {
+		t.Errorf("processes in the unit's own group: %s", pids)
+	}
+	// The next daemon is started by hand, elsewhere, and has its sandbox all the
+	// same.
+	h.kill()
+	h.must("daemon", "start")
+	if got := h.line("a", "echo alive"); got != "alive\n" {
+		t.Errorf("after the daemon's death: %q", got)
+	}
+	if s := h.usage("a"); s.MemoryLimit != 64<<20 || s.CPUTotal == 0 {
+		t.Errorf("the next daemon sees %+v", s)
+	}
+	h.must("stop", "a")
+	if _, err := os.Stat(group); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after stop its group: %v", err)
+	}
+	if out := h.must("doctor", "--leaks"); !strings.Contains(out, "no leaks") {
+		t.Error(out)
 	}
 }

@@ -129,6 +129,14 @@ func TestRealGPU(t *testing.T) {
 		t.Errorf("CUDA: %v %s", err, &said)
 	}
 
+	// The daemon's end changes nothing: the card is held and works.
+	h.kill()
+	h.must("daemon", "start")
+	h.refuse(1, []string{"gpu 0", "is held by first"}, "create", "-p", "shell", "--block-all", "-n", "second", "--gpu", "1")
+	if out, stderr, code := h.cove("exec", "first", "--", "python3", "-c", cudaCall); code != 0 {
+		t.Errorf("CUDA after the daemon was killed: status %d, %q %s", code, out, stderr)
+	}
+
 	h.must("stop", "first")
 	h.must("create", "-p", "shell", "-n", "second", "--block-all", "--gpu", "1")
 	if out, stderr, code := h.cove("exec", "second", "--", "python3", "-c", cudaCall); code != 0 {

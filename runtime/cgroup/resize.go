@@ -186,7 +186,7 @@ type squeezed struct {
 func (g *squeezed) file(name string) string { return filepath.Join(g.dir, name) }
 
 // usage is what the group uses. fixed is what no reclaim gives back but into swap:
-// all but the pages of files.
+// all but the pages of files and what is known of them.
 type usage struct{ all, fixed, swap int64 }
 
 func (g *squeezed) usage() (usage, error) {
@@ -198,15 +198,15 @@ func (g *squeezed) usage() (usage, error) {
 	if err != nil {
 		return usage{}, err
 	}
-	keys := [2]string{"inactive_file", "active_file"}
+	keys := []string{"inactive_file", "active_file", "slab_reclaimable"}
 	if !g.v2 {
-		keys = [2]string{"total_inactive_file", "total_active_file"}
+		keys = []string{"total_inactive_file", "total_active_file"} // it does not tell of slabs
 	}
-	stat, err := pick(data, keys[0], keys[1])
+	stat, err := pick(data, keys...)
 	if err != nil {
 		return usage{}, fmt.Errorf("%s: %w", g.file("memory.stat"), err)
 	}
-	return usage{all: int64(all), fixed: max(0, int64(all)-stat[0]-stat[1]), swap: int64(swap)}, nil
+	return usage{all: int64(all), fixed: max(0, int64(all)-stat[0]-stat[1]-stat[2]), swap: int64(swap)}, nil
 }
 
 // fits tells whether the limit can be reached: what cannot be given back has room

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -258,6 +259,18 @@ func TestResize(t *testing.T) {
 		delete(c.boom, call)
 		is(was)
 	}
+	// What cannot be written down is not in force.
+	dir := c.m.stateDir(i.ID)
+	if err := os.Rename(dir, dir+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{CPU: new(1.0), Memory: new(8 * config.GiB), Pids: new(int64(5000))}); err == nil {
+		t.Error("a resize that cannot be recorded succeeds")
+	}
+	if err := os.Rename(dir+"-away", dir); err != nil {
+		t.Fatal(err)
+	}
+	is(was)
 	c.boom["check"] = cgroup.ErrUnavailable
 	if _, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{CPU: new(1.0)}); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("without a controller: %v", err)

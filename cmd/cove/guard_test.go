@@ -112,7 +112,7 @@ func (h *host) ballast(dir string, leave int64) (name string) {
 
 // writes has the sandbox write a file as fast as it can, and then its exit status
 // into /tmp/wrote.
-func (h *host) writes(name string, mib int) {
+func (h *host) writes(name string, mib int64) {
 	h.t.Helper()
 	h.must("exec", name, "--", "sh", "-c", fmt.Sprintf(
 		"(dd if=/dev/zero of=$HOME/big bs=1M count=%d conv=notrunc 2> /tmp/dd; echo $? > /tmp/status; mv /tmp/status /tmp/wrote) > /dev/null 2>&1 &", mib))
@@ -121,19 +121,19 @@ func (h *host) writes(name string, mib int) {
 // TestReserve is a disk of 600 MiB that a sandbox fills as fast as it can.
 func TestReserve(t *testing.T) {
 	for _, quota := range []string{"0", "2GiB"} {
-		t.Run(quota, func(t *testing.T) { testReserve(t, quota) })
+		t.Run(quota, func(t *testing.T) { testReserve(t, 600, quota) })
 	}
 }
 
-func testReserve(t *testing.T, quota string) {
-	h, small := smallHost(t, 600)
+func testReserve(t *testing.T, mib int64, quota string) {
+	h, small := smallHost(t, mib)
 	h.must("create", "-p", "shell", "-n", "writer", "--disk", quota)
 	h.must("create", "-p", "shell", "-n", "idle")
 	before := h.disk()
 	if before.Low || before.Reserve != before.Total/4 {
 		t.Fatalf("at first: %+v", before)
 	}
-	h.writes("writer", 1200)
+	h.writes("writer", 2*mib)
 	begin := time.Now()
 	h.eventually("the hold", func() bool { return isHeld(h, "writer") })
 	took := time.Since(begin)
@@ -189,7 +189,7 @@ func testReserve(t *testing.T, quota string) {
 		return string(data)
 	}
 	holds := 0
-	for late := time.Now().Add(time.Minute); wrote() == ""; {
+	for late := time.Now().Add(2 * time.Minute); wrote() == ""; {
 		if time.Now().After(late) {
 			t.Fatal("it does not come to its end")
 		}
@@ -218,7 +218,7 @@ func testReserve(t *testing.T, quota string) {
 	// Who is held can be stopped, and deleted.
 	for _, end := range [][]string{{"stop", "writer"}, {"rm", "--now", "writer"}} {
 		name := h.ballast(small, before.Reserve*11/10)
-		h.writes("writer", 1200)
+		h.writes("writer", 2*mib)
 		h.eventually("the hold", func() bool { return isHeld(h, "writer") })
 		h.must(end...)
 		if err := os.Remove(name); err != nil {

@@ -135,6 +135,50 @@ func contiguous(t *testing.T, list []Sample) {
 	}
 }
 
+// CPUTime makes gauges tell it alone.
+func (g *gauges) CPUTime(id string) (time.Duration, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.used[id].CPU, g.err[id]
+}
+
+// TestRecorderStill: who does nothing is not measured each time.
+func TestRecorderStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, g, end := recorded(t)
+		defer end()
+		m.opt.CPUTimer = g
+		m.addBox("1", "idle", 1001, lifecycle.Started)
+		g.used["1"] = cgroup.Usage{CPU: time.Second, Memory: 5 << 20, Pids: 3}
+		m.wg.Go(m.recorder.run)
+		time.Sleep(time.Hour + time.Second)
+		synctest.Wait()
+		if n := g.taken(); n < 6 || n > 8 {
+			t.Errorf("measured %d times in an hour of nothing", n)
+		}
+		list := historyOf(t, m, "1", time.Hour).Samples
+		if len(list) < 59 || len(list) > 65 {
+			t.Errorf("%d samples", len(list))
+		}
+		contiguous(t, list)
+		for _, s := range list {
+			if s.Memory != 5<<20 || s.Pids != 3 || s.CPU != 0 {
+				t.Fatalf("%+v", s)
+			}
+		}
+		// What it does next is seen.
+		g.mu.Lock()
+		g.used["1"] = cgroup.Usage{CPU: 31 * time.Second, Memory: 50 << 20, Pids: 4}
+		g.mu.Unlock()
+		time.Sleep(idleSpan + sampleSpan)
+		synctest.Wait()
+		list = historyOf(t, m, "1", time.Hour).Samples
+		if !slices.ContainsFunc(list, func(s Sample) bool { return s.Memory == 50<<20 && s.CPU > 0.4 && s.Pids == 4 }) {
+			t.Errorf("the last of %d: %+v", len(list), list[len(list)-1])
+		}
+	})
+}
+
 // TestRecorderFollowed: who follows makes the samples, and they are not taken
 // twice.
 func TestRecorderFollowed(t *testing.T) {

@@ -24,6 +24,10 @@ const (
 	minuteSpan = time.Minute
 	// idleCPU is the part of a core below which a sandbox does nothing.
 	idleCPU = 0.001
+	// Who has used no more than stillCPU since the last sample uses what it used
+	// then; for stillLong that is believed.
+	stillCPU  = time.Millisecond
+	stillLong = 10 * time.Minute
 	// lostSpan is after what time without a sample the next one says nothing of
 	// the time between: the machine slept, or nothing ran.
 	lostSpan = 3 * time.Minute
@@ -115,7 +119,10 @@ type recording struct {
 	gpus  int
 
 	interval time.Duration // of background samples
-	minute   Sample        // of the samples since the last one of a minute
+	// last is what it used when it was last measured, at looked.
+	last   Stats
+	looked time.Time
+	minute Sample // of the samples since the last one of a minute
 	// fine and minutes wait to be written.
 	fine, minutes []Sample
 	// nextFine and nextMinute are their numbers; 0: the files were not read yet.
@@ -135,6 +142,7 @@ func (r *recorder) take(report StatsReport) {
 			rec = &recording{interval: sampleSpan}
 			r.of[st.ID] = rec
 		}
+		rec.last, rec.looked = *st, report.Time
 		rec.take(st, report.Time)
 	}
 }
@@ -192,16 +200,33 @@ func (rec *recording) add(s Sample) {
 	}
 }
 
-// due tells whether a sandbox is to be measured though nobody asks.
+// due tells whether a sandbox is to be measured though nobody asks. Of one that has
+// done nothing since the last time that is all there is to say, in a twentieth of
+// the time.
 func (r *recorder) due(id string, now time.Time) bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	rec := r.of[id]
 	if rec == nil {
+		r.mu.Unlock()
 		return true
 	}
-	d := now.Sub(rec.begun.at)
-	return d < 0 || d >= rec.interval-sampleSlack
+	d, used := now.Sub(rec.begun.at), rec.begun.cpu
+	due := d < 0 || d >= rec.interval-sampleSlack
+	still := due && d > 0 && d < lostSpan && len(rec.last.GPUs) == 0 && now.Sub(rec.looked) < stillLong
+	r.mu.Unlock()
+	if !still || r.m.opt.CPUTimer == nil {
+		return due
+	}
+	n, err := r.m.opt.CPUTimer.CPUTime(id)
+	if err != nil || n < used || n-used > stillCPU {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := rec.last
+	st.Usage.CPU = n
+	rec.take(&st, now)
+	return false
 }
 
 // forget drops what waits for a sandbox that is gone.

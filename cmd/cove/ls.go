@@ -166,11 +166,21 @@ func (a *app) list(ctx context.Context, o api.ListOptions, asJSON bool) error {
 	return nil
 }
 
+// disksMost is for how many running sandboxes a list has their disks: a sample of
+// more takes longer than anybody waits for a list, and cove stats has it.
+const disksMost = 200
+
 // disksOf is what the files of those sandboxes that run take, and their quotas,
 // by their ids; empty where nobody can tell, which is no reason not to list them.
 func disksOf(ctx context.Context, client *api.Client, all []api.Sandbox) map[string]string {
 	disks := make(map[string]string)
-	if !slices.ContainsFunc(all, func(s api.Sandbox) bool { return s.State.Running() }) {
+	running := 0
+	for _, s := range all {
+		if s.State.Running() {
+			running++
+		}
+	}
+	if running == 0 || running > disksMost {
 		return disks
 	}
 	report, err := client.Stats(ctx)

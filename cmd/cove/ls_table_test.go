@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"testing"
@@ -40,4 +41,29 @@ func TestLsOfLimits(t *testing.T) {
 	if want := "NAME  STATE    PROFILE  IMAGE  CREATED\nc     started  -        host   now\n"; out != want || stderr != "" {
 		t.Errorf("%q\n%swant\n%s", stderr, out, want)
 	}
+	asked := s.count("GET /v1/stats")
+	boxes = nil
+	for i := range disksMost + 1 {
+		boxes = append(boxes, api.Sandbox{ID: fmt.Sprintf("%012x", i), Name: fmt.Sprint("a", i), State: lifecycle.Started, Created: now, Owner: os.Geteuid()})
+	}
+	if _, _, status := s.cove(nil, "ls"); status != 0 || s.count("GET /v1/stats") != asked {
+		t.Errorf("status %d; a long list waits for statistics", status)
+	}
+	boxes = boxes[1:]
+	if _, _, status := s.cove(nil, "ls"); status != 0 || s.count("GET /v1/stats") != asked+1 {
+		t.Errorf("status %d; %d questions", status, s.count("GET /v1/stats")-asked)
+	}
+}
+
+// count is how often a stand-in was asked for something.
+func (s *standIn) count(want string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, c := range s.calls {
+		if c == want {
+			n++
+		}
+	}
+	return n
 }

@@ -19,17 +19,17 @@ func TestGuestDisk(t *testing.T) {
 		n, _ := strconv.Atoi(h.inside("one", "cat /run/turns 2>/dev/null || echo 0"))
 		return n
 	}
-	awaitGuest(t, "it writes", func() bool { return turns() > 2 })
+	until(t, "it writes", func() bool { return turns() > 2 })
 	for _, size := range []int{96, 128, 512} {
 		before := turns()
 		h.must("resize", "one", "--disk", strconv.Itoa(size)+"MiB")
 		if got := h.inside("one", "df -B1 / | tail -1 | awk '{print $2}'"); got != strconv.Itoa(size*mib) {
 			t.Errorf("df after growing to %d MiB: %s", size, got)
 		}
-		awaitGuest(t, "it writes on", func() bool { return turns() > before })
+		until(t, "it writes on", func() bool { return turns() > before })
 	}
 	h.inside("one", "touch /run/stop")
-	awaitGuest(t, "it stops", func() bool { return h.inside("one", "ls /run/stopped 2>/dev/null || :") != "" })
+	until(t, "it stops", func() bool { return h.inside("one", "ls /run/stopped 2>/dev/null || :") != "" })
 	h.inside("one", "seq 50000 | cmp - /var/numbers; for f in /var/w*; do n=$(head -1 $f); seq $n $((n+5000)) | cmp - $f || exit 1; done")
 	if n, said := h.fill("one", "/var/more", 200); n != 200*mib {
 		t.Errorf("in the new space: %d bytes, %s", n, said)

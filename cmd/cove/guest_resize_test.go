@@ -7,8 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,33 +21,31 @@ func TestGuestResize(t *testing.T) {
 	resizeLive(t, h)
 	h.must("rm", "r")
 	resizeMemory(t, h)
+	resizeCPU(t, h)
+	resizeKilled(t, h)
 }
 
-// TestGuestResizeCPU sees in cpu.stat what a limit of the processor does.
-func TestGuestResizeCPU(t *testing.T) {
+// TestGuestResizeLong is what takes minutes there.
+func TestGuestResizeLong(t *testing.T) {
 	h := guestHost(t)
+	if os.Getenv("COVE_SOAK") == "" {
+		t.Skip("it takes minutes here: make soak")
+	}
+	resizeSwap(t, h)
+	resizeRounds(t, h, rounds(10))
+}
+
+// resizeCPU sees in cpu.stat what a limit of the processor does.
+func resizeCPU(t *testing.T, h *host) {
 	h.must("create", "-p", "shell", "-n", "c", "--cpu", "2")
 	h.must("exec", "c", "--", "sh", "-c", "setsid sh -c 'while :; do :; done' > /dev/null 2>&1 & :")
-	throttled := func() int {
-		text := limitFile(t, h.inspect("c"), "cpu", "cpu.stat", "")
-		for line := range strings.Lines(text) {
-			if n, ok := strings.CutPrefix(strings.TrimSpace(line), "nr_throttled "); ok {
-				v, err := strconv.Atoi(n)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return v
-			}
-		}
-		t.Fatalf("no nr_throttled in %q", text)
-		return 0
-	}
+	throttled := func() int64 { return groupCount(t, h.group("c"), "cpu.stat", "nr_throttled") }
 	if n := throttled(); n != 0 {
 		t.Errorf("one busy loop was throttled %d times by a limit of 2", n)
 	}
 	h.must("resize", "c", "--cpu", "0.1")
 	before := throttled()
-	awaitGuest(t, "it is throttled at 0.1", func() bool { return throttled() > before+2 })
+	until(t, "it is throttled at 0.1", func() bool { return throttled() > before+2 })
 	h.must("resize", "c", "--cpu", "0")
 	after := throttled()
 	time.Sleep(time.Second) // ten periods, none of which may count
@@ -59,20 +55,8 @@ func TestGuestResizeCPU(t *testing.T) {
 	h.must("rm", "c")
 }
 
-// awaitGuest waits for what the kernel has no event for.
-func awaitGuest(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: it did not come about", what)
-		}
-	}
-}
-
-// TestGuestResizeSwap has memory go down into swap, and both refused where it is
-// in use.
-func TestGuestResizeSwap(t *testing.T) {
-	h := guestHost(t)
+// resizeSwap has memory go down into swap, and both refused where it is in use.
+func resizeSwap(t *testing.T, h *host) {
 	file := filepath.Join(os.Getenv("TMPDIR"), "swap")
 	for _, args := range [][]string{{"dd", "if=/dev/zero", "of=" + file, "bs=1M", "count=128"}, {"chmod", "600", file}, {"mkswap", file}, {"swapon", file}} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
@@ -104,11 +88,10 @@ func TestGuestResizeSwap(t *testing.T) {
 	h.must("rm", "w")
 }
 
-// TestGuestResizeStages kills the daemon while the sandbox stands still for the
+// resizeKilled kills the daemon while the sandbox stands still for the
 // limit of its memory, and when that is in force.
-func TestGuestResizeStages(t *testing.T) {
-	h := guestHost(t)
-	alive, _ := holding(t, h, "s", 100)
+func resizeKilled(t *testing.T, h *host) {
+	alive, _ := holding(t, h, "s", 20)
 	for i, stage := range []string{"still", "memory"} {
 		before := agree(t, h, "s")
 		h.must("daemon", "stop")
@@ -129,13 +112,4 @@ func TestGuestResizeStages(t *testing.T) {
 		}
 	}
 	h.must("rm", "s")
-}
-
-// TestGuestResizeRounds is TestResizeRounds where limits are v2's.
-func TestGuestResizeRounds(t *testing.T) {
-	h := guestHost(t)
-	if os.Getenv("COVE_SOAK") == "" {
-		t.Skip("it takes minutes here: make soak")
-	}
-	resizeRounds(t, h, rounds(10))
 }

@@ -164,7 +164,7 @@ func resizeMemory(t *testing.T, h *host) {
 		t.Errorf("in force is %+v, alive %v", got, alive())
 	}
 	// Pages of files give way.
-	h.must("exec", "m", "--", "sh", "-c", "dd if=/dev/zero of=/home/dev/file bs=1M count=120 2>/dev/null; sync /home/dev/file; cat /home/dev/file > /dev/null")
+	h.must("exec", "m", "--", "sh", "-c", "dd if=/dev/zero of=/home/dev/file bs=1M count=40 2>/dev/null; sync /home/dev/file; cat /home/dev/file > /dev/null")
 	h.must("resize", "m", "--memory", fmt.Sprintf("%dMiB", least+8))
 	if !alive() {
 		t.Error("it was killed for the pages of a file")

@@ -79,7 +79,7 @@ func killRounds(t *testing.T, h *host, n int, within time.Duration) {
 		}
 		args := []string{op, target.name}
 		if op == "create" {
-			args = []string{"create", "-p", "shell", "-n", target.name}
+			args = createArgs(target.name)
 		}
 		answered := make(chan int, 1)
 		go func() {
@@ -132,6 +132,15 @@ func stateOf(h *host, name string) lifecycle.State {
 	return lifecycle.Destroyed
 }
 
+// createArgs makes every other one with a disk of its own.
+func createArgs(name string) []string {
+	args := []string{"create", "-p", "shell", "-n", name}
+	if strings.ContainsAny(name[len(name)-1:], "13579") {
+		args = append(args, "--disk", "32MiB")
+	}
+	return args
+}
+
 // check judges what became of the sandbox that was worked on.
 func check(t *testing.T, h *host, op string, f *fate, answered bool, alive map[string]*fate) string {
 	t.Helper()
@@ -143,7 +152,7 @@ func check(t *testing.T, h *host, op string, f *fate, answered bool, alive map[s
 				t.Errorf("%s was made, and is gone", f.name)
 			}
 			// Its name is free again.
-			h.must("create", "-p", "shell", "-n", f.name)
+			h.must(createArgs(f.name)...)
 			mark(h, f)
 			alive[f.name] = f
 			return "rolled back"
@@ -160,7 +169,7 @@ func check(t *testing.T, h *host, op string, f *fate, answered bool, alive map[s
 	case "rm":
 		if state == lifecycle.Destroyed {
 			delete(alive, f.name)
-			h.must("create", "-p", "shell", "-n", f.name)
+			h.must(createArgs(f.name)...)
 			h.must("rm", f.name)
 			return "gone"
 		}

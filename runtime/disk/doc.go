@@ -5,8 +5,9 @@
 // A disk is a sparse file, disk.img, in the sandbox's directory, with ext4 in it,
 // that a loop device serves. The quota is the size of that file: it is the most
 // that the host can lose to the sandbox, and what df shows inside as the size.
-// What ext4 needs for itself (a journal of 1/64, inodes of 1/64) is part of it
-// and shown as used, so that a little less can be written. The file grows as
+// What ext4 needs for itself (a journal of 1/64, from 4 to 64 MiB, and inodes of
+// 1/64, of a small disk 1/32) is part of it and shown as used, so that a little less
+// can be written: 56 MiB of 64. The file grows as
 // the sandbox writes, and what is deleted inside is given back to the host while
 // it runs and when it stops, except where the whole quota was set aside.
 //

@@ -85,7 +85,8 @@ func (d *Driver) Trim(_ context.Context, id string) error {
 }
 
 // trimOn gives back, now and then, what was deleted, until Close. (The file system
-// could do it at each commit instead, and everybody's fsync would wait for it.)
+// could do it at each commit instead, option discard: to delete 4000 files took ten
+// times as long then.)
 func (d *Driver) trimOn() {
 	tick := time.NewTicker(trimEvery)
 	defer tick.Stop()

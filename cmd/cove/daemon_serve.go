@@ -14,6 +14,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/mount"
+	"cove/runtime/runner"
 )
 
 // daemonFlags are what `cove daemon run` is told besides its directories.
@@ -88,6 +89,9 @@ func (a *app) serve(ctx context.Context, state, run string, told daemonFlags) er
 	// Only now: entering the namespace begins the program again, with the
 	// pipe.
 	told.ready.seal()
+	if err := runner.Adopt(); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	err = runDaemon(ctx, dirs, told)

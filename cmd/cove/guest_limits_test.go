@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -197,6 +198,39 @@ func TestGuestKill(t *testing.T) {
 	if got := h.must("exec", "k", "--", "sh", "-c", "ls -d /proc/[0-9]* | wc -l"); strings.TrimSpace(got) == "" {
 		t.Errorf("started again it says %q", got)
 	}
+}
+
+// How PID 1 ended is known on kernels, too, that forget it with the process; and
+// the daemon, its parent, keeps no zombies.
+func TestGuestReason(t *testing.T) {
+	h := guestHost(t)
+	h.must("create", "-p", "shell", "-n", "r", "--block-all")
+	for range 2 {
+		if err := killPid(h.inspect("r").Running.Pid); err != nil {
+			t.Fatal(err)
+		}
+		h.eventually("the end of the sandbox", func() bool { return h.inspect("r").State == lifecycle.Stopped })
+		if d := h.inspect("r"); d.Reason == nil || d.Reason.Kind != lifecycle.ReasonSignal || d.Reason.Signal != "KILL" {
+			t.Errorf("its reason is %+v", d.Reason)
+		}
+		h.must("start", "r")
+	}
+	h.must("rm", "--now", "r")
+	until(t, "an end of zombies", func() bool {
+		lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", h.pid()))
+		if err != nil || len(lists) == 0 {
+			t.Fatalf("the daemon's children: %v", err)
+		}
+		for _, list := range lists {
+			data, _ := os.ReadFile(list)
+			for _, pid := range strings.Fields(string(data)) {
+				if stat, err := os.ReadFile("/proc/" + pid + "/stat"); err == nil && strings.Contains(string(stat), ") Z ") {
+					return false
+				}
+			}
+		}
+		return true
+	})
 }
 
 // The rounds of kills on a host whose groups are made by other means.

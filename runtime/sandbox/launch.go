@@ -318,6 +318,9 @@ func (m *Manager) release(b *box, base uint32) {
 	}
 	alive := m.opt.Cgroups.Kill(ctx, b.id)
 	warn("processes", alive)
+	if proc == nil {
+		warn("what is left of PID 1", runner.Reap())
+	}
 	var g errgroup.Group
 	g.Go(func() error { warn("container", m.opt.Runner.Forget(b.id)); return nil })
 	g.Go(func() error { warn("root", m.opt.Rootfs.Unmount(m.stateDir(b.id), m.target(b.id))); return nil })

@@ -26,6 +26,9 @@ func (m *Manager) observe(b *box, proc *runner.Process) {
 			return // no longer observed: nothing has ended
 		}
 		w.exit = exit
+		if err := proc.Reap(); err != nil {
+			m.log.Warn("what is left of PID 1", "sandbox", b.id, "error", err)
+		}
 		close(w.exited)
 		m.died(b, w)
 	})

@@ -394,9 +394,11 @@ type cove struct {
 	m         *Manager
 	// dieAt is the stage at which the next operation's goroutine ends, as if
 	// the daemon were killed there.
-	dieAt      string
-	died       chan struct{} // closed when that happens
-	timed      bool          // its clocks and counters are the test's
+	dieAt string
+	died  chan struct{} // closed when that happens
+	// onStage, where it is set, is called at every stage.
+	onStage    func(name string)
+	timed      bool // its clocks and counters are the test's
 	processors Processors
 	device     func() (cgroup.Device, error)
 	// steps are what goes on inside while time passes.

@@ -22,12 +22,15 @@ import (
 
 func (c *cove) stage(name string) {
 	c.mu.Lock()
-	die := c.dieAt == name
+	die, on := c.dieAt == name, c.onStage
 	if die {
 		close(c.died)
 		c.dieAt = ""
 	}
 	c.mu.Unlock()
+	if on != nil {
+		on(name)
+	}
 	if die {
 		runtime.Goexit()
 	}

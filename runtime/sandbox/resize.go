@@ -98,7 +98,8 @@ func (m *Manager) resize(o *operation, r ResizeRequest) error {
 		err = m.commit(o, was, want)
 	}
 	if err != nil {
-		err = errors.Join(m.limitError(rec.Name, err), m.settleLimits(o, was, want))
+		// The record is as it was, unless it could not be put back either.
+		err = errors.Join(m.limitError(rec.Name, err), m.settleLimits(o, b.record().Spec.Resources, want))
 	} else {
 		o.stage("recorded")
 		m.warnAnew(b, was, want)

@@ -493,6 +493,37 @@ func TestResizeDisk(t *testing.T) {
 			}
 			is(before, 2)
 		}
+		// Neither can it grow nor can that be written down: what the record says is in
+		// force, and the next start tries again.
+		i, err := c.m.Get(everybody, "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := c.m.stateDir(i.ID)
+		c.onStage = func(name string) {
+			if name == "promised" {
+				if err := os.Rename(dir, dir+"-away"); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if _, err := c.m.Resize(t.Context(), everybody, "a", ResizeRequest{Disk: new(after), CPU: new(1.0)}); err == nil {
+			t.Error("a disk that does not grow, and no error")
+		}
+		c.onStage = nil
+		if err := os.Rename(dir+"-away", dir); err != nil {
+			t.Fatal(err)
+		}
+		if rec, err := readRecord(dir, i.ID); err != nil || !sameLimits(rec.Spec.Resources, c.m.boxes[i.ID].record().Spec.Resources) || rec.Spec.Resources.CPU != c.limits[i.ID].CPU {
+			t.Errorf("%v: recorded %+v, in force %+v", err, rec.Spec.Resources, c.limits[i.ID])
+		}
+		if err := c.operate("restart", "a"); err != nil {
+			t.Fatal(err)
+		}
+		is(before, 1) // its disk could not grow then either
+		if _, err := c.m.Resize(t.Context(), everybody, "a", ResizeRequest{CPU: new(2.0)}); err != nil {
+			t.Fatal(err)
+		}
 		// What a killed daemon had begun, and cannot be done.
 		delete(c.boom, "grow disk")
 		c.dieAt = "promised"

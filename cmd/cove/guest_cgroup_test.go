@@ -266,13 +266,13 @@ func TestGuestLimitsOfADisk(t *testing.T) {
 	}
 }
 
-// TestGuestDelegated has the daemon started in a group that is marked as systemd
-// marks a unit's with Delegate=yes: all that is its own is below it, with every
-// controller, and the daemon is in a leaf.
+// TestGuestDelegated has the daemon started in the leaf of a group that is marked
+// as systemd marks a unit's with Delegate=yes and DelegateSubgroup=daemon: all that
+// is its own is beside it, with every controller.
 func TestGuestDelegated(t *testing.T) {
 	h := guestHost(t)
 	const unit = "/sys/fs/cgroup/unit.slice"
-	if err := os.Mkdir(unit, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(unit, "daemon"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Setxattr(unit, "user.delegate", []byte("1"), 0); err != nil {
@@ -285,7 +285,7 @@ func TestGuestDelegated(t *testing.T) {
 			t.Errorf("the daemon left something in its unit's group: %v", err)
 		}
 	})
-	cmd := h.program(t.Context(), "/bin/sh", "-c", "echo $$ > "+unit+"/cgroup.procs && exec cove daemon start")
+	cmd := h.program(t.Context(), "/bin/sh", "-c", "echo $$ > "+unit+"/daemon/cgroup.procs && exec cove daemon start")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

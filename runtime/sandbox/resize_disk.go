@@ -20,13 +20,13 @@ import (
 
 // checkDisk refuses what no disk can be made to be.
 func checkDisk(was, want config.Size) error {
-	hint, message := "make another sandbox and copy what is needed (cove cp)", ""
+	hint, message := "make another sandbox and copy what is needed: cove cp", ""
 	switch {
 	case was == want:
 		return nil
 	case was == 0:
 		message = fmt.Sprintf("it was made without a disk of its own, and cannot be given one of %v", want)
-		hint = "make another sandbox with --disk and copy what is needed (cove cp)"
+		hint = "make another sandbox with --disk and copy what is needed: cove cp"
 	case want == 0:
 		message = fmt.Sprintf("its quota of %v cannot be taken away", was)
 	case want > 0 && want < was:
@@ -84,7 +84,7 @@ func (m *Manager) grow(o *operation, r config.Resources) error {
 	if errors.Is(err, disk.ErrOffline) {
 		name := o.b.record().Name
 		return &LimitError{
-			Name: name, Err: err, Message: "its disk cannot grow while it runs: on this machine the kernel does not let cove (CAP_SYS_RESOURCE)",
+			Name: name, Err: err, Message: "its disk cannot grow while it runs: on this machine cove has not the right to it, CAP_SYS_RESOURCE",
 			Hint: "stop it first: cove stop " + name,
 		}
 	}

@@ -17,6 +17,20 @@ import (
 	"cove/runtime/lifecycle"
 )
 
+// TestGuestControllers has each controller's limit bind, and what control groups
+// do beside limits, on one cove: the guest is slow, and each cove takes seconds.
+func TestGuestControllers(t *testing.T) {
+	h := guestHost(t)
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, *host)
+	}{
+		{"memory", guestMemory}, {"cpu", guestCPU}, {"pids", guestPids}, {"freeze", guestFreeze}, {"kill", guestKill}, {"reason", guestReason},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, h.in(t)) })
+	}
+}
+
 // background runs a command in a sandbox until the test's end.
 func (h *host) background(name string, command ...string) {
 	h.t.Helper()
@@ -33,8 +47,7 @@ func (h *host) background(name string, command ...string) {
 
 // A program that wants more memory than its sandbox has is killed, and not the
 // sandbox; where its PID 1 goes too, the reason is memory.
-func TestGuestMemory(t *testing.T) {
-	h := guestHost(t)
+func guestMemory(t *testing.T, h *host) {
 	h.must("create", "-p", "shell", "-n", "m", "--memory", "64MiB", "--block-all")
 	group := h.group("m")
 	if got := groupFile(t, group, "memory.max"); got != "67108864" {
@@ -104,8 +117,7 @@ func TestGuestSwap(t *testing.T) {
 }
 
 // A sandbox gets no more of the processor than its limit.
-func TestGuestCPU(t *testing.T) {
-	h := guestHost(t)
+func guestCPU(t *testing.T, h *host) {
 	h.must("create", "-p", "shell", "-n", "c", "--cpu", "0.3", "--block-all")
 	group := h.group("c")
 	if got := groupFile(t, group, "cpu.max"); got != "30000 100000" {
@@ -126,8 +138,7 @@ func TestGuestCPU(t *testing.T) {
 
 // Where there are as many processes as may be, the next is refused, and PID 1
 // is well.
-func TestGuestPids(t *testing.T) {
-	h := guestHost(t)
+func guestPids(t *testing.T, h *host) {
 	h.profile("few", "extends = \"shell\"\n[resources]\npids = 32\n")
 	h.must("create", "-p", "few", "-n", "p", "--block-all")
 	group := h.group("p")
@@ -148,8 +159,7 @@ func TestGuestPids(t *testing.T) {
 }
 
 // A paused sandbox uses no processor at all, and goes on afterwards.
-func TestGuestFreeze(t *testing.T) {
-	h := guestHost(t)
+func guestFreeze(t *testing.T, h *host) {
 	h.must("create", "-p", "shell", "-n", "f", "--block-all")
 	group := h.group("f")
 	h.background("f", "sh", "-c", "while :; do :; done")
@@ -183,8 +193,7 @@ func TestGuestFreeze(t *testing.T) {
 }
 
 // A forced end reaches what hides from signals, and what multiplies.
-func TestGuestKill(t *testing.T) {
-	h := guestHost(t)
+func guestKill(t *testing.T, h *host) {
 	h.profile("many", "extends = \"shell\"\n[resources]\npids = 200\n")
 	h.must("create", "-p", "many", "-n", "k", "--block-all")
 	group := h.group("k")
@@ -202,8 +211,7 @@ func TestGuestKill(t *testing.T) {
 
 // How PID 1 ended is known on kernels, too, that forget it with the process; and
 // the daemon, its parent, keeps no zombies.
-func TestGuestReason(t *testing.T) {
-	h := guestHost(t)
+func guestReason(t *testing.T, h *host) {
 	h.must("create", "-p", "shell", "-n", "r", "--block-all")
 	for range 2 {
 		if err := killPid(h.inspect("r").Running.Pid); err != nil {

@@ -9,10 +9,11 @@
 // (begin with guestHost(t)) or in a driver's own package. A package
 // other than those in the file tests must be named there, with the pattern of its
 // tests. TMPDIR is an ext4 file system of 4 GiB. Time runs 10 to 20 times
-// slower there: wait for events, never for a while.
+// slower there: wait for events, never for a while. A test that calls askAgain is
+// run once more in a second boot with the same disk, and systemd.
 //
 //	make test-vm                        all of them, in one guest
-//	make test-vm RUN=TestGuestMemory    one
+//	make test-vm RUN=TestGuestReboot    one
 //	make test-vm RUN=. PKG=./runtime/x  all tests of one package
 //	runtime/vmtest/vmtest -d bin -- sh -c 'uname -a; ./cove version'   any command
 //

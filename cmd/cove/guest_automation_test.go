@@ -13,7 +13,7 @@ import (
 func TestGuestAutomation(t *testing.T) {
 	h := guestHost(t)
 	h.must("create", "-p", "shell", "-n", "busy", "--auto-stop", "10s")
-	h.line("busy", "nohup sh -c 'while :; do :; done' > /dev/null 2>&1 &")
+	h.line("busy", "(while :; do :; done) > /dev/null 2>&1 & kill -0 $!")
 	h.must("create", "-p", "shell", "-n", "idle", "--auto-pause", "5s", "--auto-stop", "10s")
 	h.eventually("a pause", func() bool { return stateOf(h, "idle") == lifecycle.Paused })
 	if got := groupFile(t, h.group("idle"), "cgroup.freeze"); got != "1" {
@@ -22,6 +22,6 @@ func TestGuestAutomation(t *testing.T) {
 	h.ended(lifecycle.ReasonIdle, "idle")
 	h.runs("busy")
 	if d := h.inspect("busy"); d.Due == nil || len(d.Due.Busy) == 0 || d.Due.Busy[0] != "cpu" {
-		t.Errorf("one that works: due %+v", d.Due)
+		t.Errorf("one that works: %s (%v), due %+v", d.State, d.Reason, d.Due)
 	}
 }

@@ -59,8 +59,9 @@ func mkfsArgs(size int64) []string {
 	}
 }
 
-// makeImage makes the image at path, which does not exist, and returns it open and
-// on the host's disk.
+// makeImage makes the image at path, which does not exist, and returns it open. It is
+// on the host's disk when its file system has been synced: the loop device makes of
+// that an fsync of the image.
 func (d *Driver) makeImage(ctx context.Context, path string, s Spec) (_ *os.File, err error) {
 	if s.Reserve {
 		if err := room(d.templates, s.Size, s.Size); err != nil {
@@ -90,9 +91,6 @@ func (d *Driver) makeImage(ctx context.Context, path string, s Spec) (_ *os.File
 		}
 	}
 	if err := freshUUID(image); err != nil {
-		return nil, fmt.Errorf("make the disk: %w", err)
-	}
-	if err := image.Sync(); err != nil {
 		return nil, fmt.Errorf("make the disk: %w", err)
 	}
 	return image, nil

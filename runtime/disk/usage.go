@@ -74,6 +74,24 @@ func (h *handle) read() (Usage, error) {
 	}, nil
 }
 
+// Sync writes what is on an open disk to the host's; of a sandbox without one it
+// does nothing.
+func (d *Driver) Sync(id string) error {
+	h := d.handle(id)
+	if h == nil {
+		return nil
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.closed {
+		return ErrNotOpen
+	}
+	if err := unix.Syncfs(int(h.root.Fd())); err != nil {
+		return fmt.Errorf("write a disk: %w", err)
+	}
+	return nil
+}
+
 // Trim gives back to the host what was deleted on an open disk, unless its space is
 // set aside. [ErrNotOpen].
 func (d *Driver) Trim(_ context.Context, id string) error {

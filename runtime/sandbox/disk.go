@@ -26,7 +26,9 @@ func (m *Manager) makeFiles(ctx context.Context, rec record, fresh string) error
 	if err := rootfs.Create(top, rec.Name, gitConfig(rec.Spec)); err != nil {
 		return errors.Join(noSpace(fmt.Errorf("make the sandbox's root: %w", err)), top.Close())
 	}
-	return top.Close()
+	// The record's own sync does that for a directory, which is on the same file
+	// system: without it a power cut would leave a sandbox without a root.
+	return errors.Join(noSpace(m.opt.Disks.Sync(rec.ID)), top.Close())
 }
 
 // diskError makes of what is wrong with a disk what a caller decides on.

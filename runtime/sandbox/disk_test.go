@@ -91,6 +91,8 @@ func (f *fakeDisks) Grow(_ context.Context, id string, s disk.Spec) error {
 
 func (f *fakeDisks) Files(string) (int64, bool) { return 0, false }
 
+func (f *fakeDisks) Sync(string) error { return nil }
+
 func (f *fakeDisks) Trim(context.Context, string) error { return nil }
 
 func (f *fakeDisks) Attached() (map[string]string, error) {

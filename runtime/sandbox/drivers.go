@@ -41,6 +41,9 @@ type Disks interface {
 	// root of the sandbox's own files, dir itself without a quota, which the
 	// caller closes. dir may be renamed afterwards.
 	Create(ctx context.Context, id, dir string, s disk.Spec) (root *os.File, err error)
+	// Sync writes what is on an open disk to the host's, where a power cut leaves
+	// it.
+	Sync(id string) error
 	// Open has the disk of the sandbox mounted, where it is not yet: attached
 	// and ready for [Rootfs.Mount], or, of a sandbox that runs, the same file
 	// system again. A file system that was not left in order is checked first.

@@ -210,19 +210,20 @@ func TestHeldIsNotIdle(t *testing.T) {
 	c := newTimed(t)
 	i := c.made("a", func(a *config.Automation) { a.AutoStop = seconds(60) })
 	c.guest("a", config.ActivityTerminal).Close()
-	hold := func(why string) {
-		b := c.m.boxes[i.ID]
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.held = why
-	}
-	hold("the disk is full")
+	c.busy(i.ID)
+	c.free(tooLow)
+	c.m.guard.poke()
+	c.become("a", "held", held)
 	c.pass(10*time.Minute, 10*time.Second)
 	c.expectState("a", lifecycle.Started, "")
 	if d := c.due("a"); d == nil || !slices.Equal(d.Busy, []string{"held"}) {
 		t.Errorf("due: %+v", d)
 	}
-	hold("")
+	c.mu.Lock()
+	delete(c.works, i.ID)
+	c.mu.Unlock()
+	c.makeRoom()
+	c.become("a", "free", free)
 	c.pass(50*time.Second, time.Second)
 	c.expectState("a", lifecycle.Started, "")
 	c.pass(20*time.Second, time.Second)

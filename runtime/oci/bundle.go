@@ -123,6 +123,9 @@ func Bundle(in Input) (*specs.Spec, error) {
 	if writesAsRoot(in.Spec) {
 		forbidSetuid(spec.Linux.Seccomp)
 	}
+	if writesToHost(in.Spec) {
+		forbidPreallocation(spec.Linux.Seccomp)
+	}
 	return spec, nil
 }
 

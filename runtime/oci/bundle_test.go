@@ -475,3 +475,39 @@ func FuzzBundle(f *testing.F) {
 		}
 	})
 }
+
+// Who writes on the host's own file systems cannot take all of them in a moment; on
+// a disk of its own a sandbox may.
+func TestPreallocation(t *testing.T) {
+	mount := func(mode string) []config.Mount {
+		return []config.Mount{{Source: "/a", Target: "/a", Mode: mode}}
+	}
+	for name, c := range map[string]struct {
+		disk   config.Size
+		mounts []config.Mount
+		free   bool
+	}{
+		"no disk":             {},
+		"a disk":              {disk: config.GiB, free: true},
+		"a disk, and reads":   {disk: config.GiB, mounts: mount(config.MountRO), free: true},
+		"a disk, and copies":  {disk: config.GiB, mounts: mount(config.MountCOW), free: true},
+		"a disk, and writes":  {disk: config.GiB, mounts: mount(config.MountRW)},
+		"a disk, and as root": {disk: config.GiB, mounts: mount(config.MountRWAsRoot)},
+	} {
+		in := plain()
+		in.Spec.Resources.Disk, in.Spec.Mounts = c.disk, c.mounts
+		spec, err := Bundle(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		free := false
+		for _, s := range spec.Linux.Seccomp.Syscalls {
+			if slices.Contains(s.Names, "fallocate") && s.Action == specs.ActAllow && len(s.Args) == 0 {
+				free = true
+			}
+		}
+		if free != c.free {
+			t.Errorf("%s: fallocate is allowed: %v", name, free)
+		}
+	}
+}

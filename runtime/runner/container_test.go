@@ -150,8 +150,11 @@ func TestConfinement(t *testing.T) {
 				"raw socket": "EPERM", "packet socket": "EPERM",
 				"open allowed node": "ok", "open char node": "EPERM", "open block node": "EPERM",
 				"become 65536": "EINVAL",
-				"fds":          "0:/dev/null 1:/dev/null 2:/dev/null",
-				"env":          "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root container=cove",
+				"fallocate":    "EOPNOTSUPP", "fallocate, keep size": "EOPNOTSUPP", "fallocate, zeros": "EOPNOTSUPP", "fallocate, punch": "ok",
+				"resvsp": "EOPNOTSUPP", "resvsp64": "EOPNOTSUPP", "resvsp, more bits": "EOPNOTSUPP",
+				"fionread": "ok", "fsgetxattr": "ok", "no terminal": "ENOTTY",
+				"fds": "0:/dev/null 1:/dev/null 2:/dev/null",
+				"env": "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root container=cove",
 			}
 			for key, value := range want {
 				if seen[key] != value {

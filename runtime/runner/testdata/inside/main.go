@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 )
 
 func main() {
@@ -118,6 +119,8 @@ func look() map[string]string {
 	seen["open block node"] = name(err)
 	seen["become 65536"] = name(syscall.Chown("/tmp", 65536, 65536))
 
+	preallocate(seen)
+
 	cmd := exec.Command("/bin/inside", "user")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 1000, Gid: 1000}}
 	out, err := cmd.Output()
@@ -126,6 +129,40 @@ func look() map[string]string {
 		seen["user"] = err.Error()
 	}
 	return seen
+}
+
+// preallocate tries the ways to set space aside, and those to give it back.
+func preallocate(seen map[string]string) {
+	f, err := os.CreateTemp("", "")
+	if err != nil {
+		seen["fallocate"] = err.Error()
+		return
+	}
+	defer f.Close()
+	_ = os.Remove(f.Name())
+	for what, mode := range map[string]uint32{"fallocate": 0, "fallocate, keep size": 1, "fallocate, zeros": 0x10, "fallocate, punch": 3} {
+		seen[what] = name(syscall.Fallocate(int(f.Fd()), mode, 0, 1<<20))
+	}
+	space := struct {
+		kind, whence        int16
+		start, len          int64
+		sysid, pid, pad1, _ uint32
+		pad                 [2]uint32
+	}{len: 1 << 20}
+	ioctl := func(cmd uintptr, arg unsafe.Pointer) string {
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), cmd, uintptr(arg))
+		if errno == 0 {
+			return "ok"
+		}
+		return name(errno)
+	}
+	seen["resvsp"] = ioctl(0x40305828, unsafe.Pointer(&space))
+	seen["resvsp64"] = ioctl(0x4030582a, unsafe.Pointer(&space))
+	seen["resvsp, more bits"] = ioctl(0x1_4030582a, unsafe.Pointer(&space))
+	var n int64
+	seen["fionread"] = ioctl(0x541b, unsafe.Pointer(&n))
+	seen["fsgetxattr"] = ioctl(0x801c581f, unsafe.Pointer(&struct{ space [28]byte }{}))
+	seen["no terminal"] = ioctl(0x5401, unsafe.Pointer(&space))
 }
 
 // user is what a program of uid 1000 can do: setuid, ping, low ports.
@@ -184,6 +221,10 @@ func name(err error) string {
 		return "ENXIO"
 	case syscall.ENOSYS:
 		return "ENOSYS"
+	case syscall.EOPNOTSUPP:
+		return "EOPNOTSUPP"
+	case syscall.ENOTTY:
+		return "ENOTTY"
 	}
 	return errno.Error()
 }

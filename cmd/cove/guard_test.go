@@ -189,6 +189,18 @@ func testReserve(t *testing.T, mib int64, quota string) {
 		return string(data)
 	}
 	holds := 0
+	// Punched out from outside, as nothing inside can: it is frozen.
+	punch := func() {
+		t.Helper()
+		f, err := os.OpenFile(fmt.Sprintf("/proc/%d/root/home/dev/big", pid), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 2<<30); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for late := time.Now().Add(2 * time.Minute); wrote() == ""; {
 		if time.Now().After(late) {
 			t.Fatal("it does not come to its end")
@@ -197,16 +209,7 @@ func testReserve(t *testing.T, mib int64, quota string) {
 			continue
 		}
 		holds++
-		// Punched out from outside, as nothing inside can: it is frozen.
-		name := fmt.Sprintf("/proc/%d/root/home/dev/big", pid)
-		f, err := os.OpenFile(name, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 2<<30); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
+		punch()
 		h.eventually("the thaw", func() bool { return !isHeld(h, "writer") })
 	}
 	said, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/tmp/dd", pid))
@@ -217,7 +220,8 @@ func testReserve(t *testing.T, mib int64, quota string) {
 
 	// Who is held can be stopped, and deleted. There is to be room enough without
 	// the ballast: a little above the reserve is still low.
-	h.must("exec", "writer", "--", "sh", "-c", "rm -f ~/big")
+	punch()
+	h.eventually("the thaw", func() bool { return !isHeld(h, "writer") })
 	for _, end := range [][]string{{"stop", "writer"}, {"rm", "--now", "writer"}} {
 		name := h.ballast(small, before.Reserve*11/10)
 		h.writes("writer", 2*mib)

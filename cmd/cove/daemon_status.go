@@ -98,6 +98,10 @@ func diskText(d *api.HostDisk) string {
 		return ""
 	}
 	said := fmt.Sprintf("%s of %s free, %s kept free", text.Bytes(d.Free), text.Bytes(d.Total), text.Bytes(d.Reserve))
+	// With a quarter more than what is kept free they are not told of.
+	if d.Inodes > 0 && float64(d.InodesFree)/float64(d.Inodes) < 1.25*float64(d.Reserve)/float64(max(d.Total, 1)) {
+		said += fmt.Sprintf(", %.1f%% of its inodes free", float64(d.InodesFree)*100/float64(d.Inodes))
+	}
 	if d.Promised > 0 {
 		said += fmt.Sprintf(", quotas may take %s more", text.Bytes(d.Promised))
 	}

@@ -254,3 +254,24 @@ func writeBack(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 }
+
+// TestReserveOfInodes is a sandbox without a disk that makes as many empty files as
+// it can: they take no space, but without inodes nobody makes any more.
+func TestReserveOfInodes(t *testing.T) {
+	h, _ := smallHost(t, 600)
+	h.must("create", "-p", "shell", "-n", "writer")
+	if d := h.disk(); d.Low || d.Inodes == 0 || d.InodesFree > d.Inodes {
+		t.Fatalf("at first: %+v", d)
+	}
+	h.must("exec", "writer", "--", "sh", "-c", "(i=0; while : > $HOME/$i; do i=$((i+1)); done) > /dev/null 2>&1 &")
+	h.eventually("the hold", func() bool { return isHeld(h, "writer") })
+	d := h.disk()
+	t.Logf("held with %d of %d inodes free", d.InodesFree, d.Inodes)
+	if !d.Low || d.InodesFree < d.Inodes/8 || d.Free < 2*d.Reserve {
+		t.Errorf("after the hold: %+v", d)
+	}
+	h.refuse(1, []string{"of its inodes are free"}, "create", "-p", "shell")
+	h.must("rm", "writer")
+	h.eventually("the end of it", func() bool { return !h.disk().Low })
+	h.must("create", "-p", "shell", "-n", "next")
+}

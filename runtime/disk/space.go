@@ -10,8 +10,12 @@ import (
 )
 
 // Space is how large a file system is and what of it is free to those who are not
-// root, in bytes.
-type Space struct{ Total, Free int64 }
+// root, in bytes. Inodes are how many files it can have, FreeInodes how many more: 0
+// and 0 where it makes them as they are needed.
+type Space struct {
+	Total, Free        int64
+	Inodes, FreeInodes int64
+}
 
 // SpaceAt measures the file system that path is on. It is one system call and
 // waits for nothing but a network.
@@ -29,7 +33,10 @@ func SpaceAt(path string) (Space, error) {
 		if unit == 0 {
 			unit = fs.Bsize
 		}
-		return Space{Total: int64(fs.Blocks) * unit, Free: int64(fs.Bavail) * unit}, nil
+		return Space{
+			Total: int64(fs.Blocks) * unit, Free: int64(fs.Bavail) * unit,
+			Inodes: int64(fs.Files), FreeInodes: int64(fs.Ffree),
+		}, nil
 	}
 }
 

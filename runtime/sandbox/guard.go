@@ -61,6 +61,10 @@ type LowDiskError struct {
 }
 
 func (e *LowDiskError) Error() string {
+	if few(e.Space, e.Reserve) {
+		return fmt.Sprintf("the host's disk has nearly as many files as it can: %s of its inodes are free where %s is, and %s are kept free; nothing starts until some are deleted",
+			percent(e.Space.FreeInodes, e.Space.Inodes), e.Dir, percent(e.Reserve, e.Space.Total))
+	}
 	return fmt.Sprintf("the host's disk is nearly full: %s of %s are free where %s is, and %s are kept free; nothing starts until there is room",
 		sizeText(e.Space.Free), sizeText(e.Space.Total), e.Dir, sizeText(e.Reserve))
 }
@@ -166,8 +170,24 @@ func (g *guard) measure() (s disk.Space, reserve, room int64, err error) {
 		// Of a disk that is smaller something must be left to use.
 		reserve = min(g.m.opt.DiskReserve, s.Total/2)
 	}
-	return s, reserve, s.Free - g.m.unwritten(s.Free, reserve+slack(reserve)) - reserve, nil
+	room = s.Free - g.m.unwritten(s.Free, reserve+slack(reserve)) - reserve
+	return s, reserve, min(room, inodeSpace(s)-reserve), nil
 }
+
+// inodeSpace is what is free by the number of files that can still be made, as if each
+// took its part of the file system: of inodes the same part is kept free.
+func inodeSpace(s disk.Space) int64 {
+	if s.Inodes <= 0 {
+		return s.Total
+	}
+	return int64(float64(s.FreeInodes) / float64(s.Inodes) * float64(s.Total))
+}
+
+// few tells whether it is files that the disk is nearly full of.
+func few(s disk.Space, reserve int64) bool { return inodeSpace(s) < reserve+slack(reserve) }
+
+// percent is a part for people: "4.2%".
+func percent(n, of int64) string { return fmt.Sprintf("%.1f%%", float64(n)*100/float64(max(of, 1))) }
 
 // unwritten is what was written on disk images and has no place on the host yet, at
 // most. Where free is less than enough all that, it is looked at more closely.
@@ -263,6 +283,9 @@ func (g *guard) look() time.Duration {
 }
 
 func holdText(s disk.Space, reserve int64) string {
+	if few(s, reserve) {
+		return fmt.Sprintf("the host's disk has nearly as many files as it can, less than %s of its inodes are free: it goes on by itself when there are more", percent(reserve, s.Total))
+	}
 	return fmt.Sprintf("the host's disk is nearly full, less than %s of %s is free: it goes on by itself when there is room", sizeText(reserve), sizeText(s.Total))
 }
 
@@ -468,6 +491,9 @@ func (g *guard) check() doctor.Check {
 		return c
 	}
 	c.Detail = fmt.Sprintf("%s of %s free, %s kept free", sizeText(d.Free), sizeText(d.Total), sizeText(d.Reserve))
+	if few(d.Space, d.Reserve) {
+		c.Detail += fmt.Sprintf("; %s of its inodes free", percent(d.FreeInodes, d.Inodes))
+	}
 	if d.Low {
 		c.Detail += ": sandboxes that write are held, and none starts; make room"
 	}

@@ -393,3 +393,31 @@ func TestGuardInterval(t *testing.T) {
 		close(writing)
 	})
 }
+
+// TestGuardInodes: files that are empty take no space, but a disk has so many.
+func TestGuardInodes(t *testing.T) {
+	c := newGuarded(t)
+	c.mu.Lock()
+	c.space.Inodes, c.space.FreeInodes = 1000, 49 // the reserve is a twentieth
+	c.mu.Unlock()
+	c.m.guard.poke()
+	i := c.become("writer", "held", held)
+	if !strings.Contains(i.Held, "less than 5.0% of its inodes are free") {
+		t.Errorf("held: %s", i.Held)
+	}
+	err := second(c.m.Create(t.Context(), everybody, CreateRequest{Name: "new", Spec: testSpec()}))
+	if !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "4.9% of its inodes are free") {
+		t.Errorf("create: %v", err)
+	}
+	if d, err := c.m.HostDisk(); err != nil || !d.Low || d.FreeInodes != 49 {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if k := c.m.guard.check(); k.OK || !strings.Contains(k.Detail, "50.0 GiB of 100 GiB free, 5.0 GiB kept free; 4.9% of its inodes free") {
+		t.Errorf("%+v", k)
+	}
+	c.mu.Lock()
+	c.space.FreeInodes = 70
+	c.mu.Unlock()
+	c.m.guard.poke()
+	c.become("writer", "free", free)
+}

@@ -27,7 +27,10 @@ func (q *request) status() error {
 	if d, err := q.s.opt.Manager.HostDisk(); err != nil {
 		q.failure = err // the rest is worth having without it
 	} else {
-		st.Disk = &api.HostDisk{Total: d.Total, Free: d.Free, Reserve: d.Reserve, Low: d.Low, Promised: d.Promised}
+		st.Disk = &api.HostDisk{
+			Total: d.Total, Free: d.Free, Inodes: d.Inodes, InodesFree: d.FreeInodes,
+			Reserve: d.Reserve, Low: d.Low, Promised: d.Promised,
+		}
 	}
 	st.Warnings = append(slices.Clone(st.Warnings), q.s.opt.Manager.Warnings()...)
 	return q.reply(http.StatusOK, st)

@@ -41,6 +41,8 @@ const (
 	MaxMounts = 64
 
 	maxStopTimeout = Duration(time.Hour)
+	// maxAutomation can be added to any time that there is.
+	maxAutomation = Duration(36500 * day)
 )
 
 // Languages are the values that [Spec.Language] may have.
@@ -298,7 +300,7 @@ func (v *validator) resources(r Resources) {
 	}
 	v.size("resources.disk", r.Disk)
 	if r.Disk > 0 && (r.Disk < minDisk || r.Disk > maxDisk) {
-		v.bad("resources.disk", "", "%v cannot be the size of a disk: want %v to %v, or 0 for none", r.Disk, Size(minDisk), Size(maxDisk))
+		v.bad("resources.disk", "", "%v cannot be the size of a disk: want %v to %v, or 0 for none", r.Disk, minDisk, Size(maxDisk))
 	}
 	if r.DiskReserve && r.Disk == 0 {
 		v.bad("resources.disk_reserve", "set resources.disk too", "there is no quota to set aside")
@@ -427,6 +429,9 @@ func (v *validator) automation(a Automation) {
 	} {
 		if d.Duration < 0 && d.Duration != Never {
 			v.bad(table+d.key, "", "%v is negative", d.Duration)
+		}
+		if d.Duration > maxAutomation {
+			v.bad(table+d.key, `write "never" for no end`, "%v is out of range: want %v at most", d.Duration, maxAutomation)
 		}
 	}
 	if a.TTL == 0 {

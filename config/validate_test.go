@@ -140,6 +140,9 @@ func TestValidate(t *testing.T) {
 		{"stop_timeout 0", func(s *Spec) { s.Automation.StopTimeout = 0 }, ""},
 		{"pre_stop_timeout", func(s *Spec) { s.Automation.PreStopTimeout = -7 }, "automation.pre_stop_timeout: -7ns is out of range"},
 		{"auto_delete negative", func(s *Spec) { s.Automation.AutoDelete = -2 }, "automation.auto_delete: -2ns is negative"},
+		{"auto_stop forever", func(s *Spec) { s.Automation.AutoStop = math.MaxInt64 }, "automation.auto_stop: 106751d"},
+		{"ttl forever", func(s *Spec) { s.Automation.TTL = Duration(36501 * day) }, "automation.ttl: 36501d is out of range: want 36500d at most"},
+		{"ttl 100 years", func(s *Spec) { s.Automation.TTL = Duration(36500 * day) }, ""},
 		{"ttl 0", func(s *Spec) { s.Automation.TTL = 0 }, "automation.ttl: 0 would end it"},
 		{"activity", func(s *Spec) { s.Automation.Activity = []string{"exce"} }, "there is no activity \"exce\"; did you mean \"exec\"?"},
 	} {

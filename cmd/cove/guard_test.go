@@ -275,3 +275,24 @@ func TestReserveOfInodes(t *testing.T) {
 	h.eventually("the end of it", func() bool { return !h.disk().Low })
 	h.must("create", "-p", "shell", "-n", "next")
 }
+
+// TestSetAsideKeepsReserve: a disk that is set aside does not take what is kept free,
+// for which everybody else would be held.
+func TestSetAsideKeepsReserve(t *testing.T) {
+	h, _ := smallHost(t, 600)
+	sized := func(mib int64) string {
+		return h.profile("aside", fmt.Sprintf("extends = \"shell\"\n[resources]\ndisk = \"%dMiB\"\ndisk_reserve = true\n", mib))
+	}
+	h.must("daemon", "start")
+	d := h.disk()
+	profile := sized((d.Free - d.Reserve/2) >> 20)
+	h.refuse(1, []string{"cannot be set aside", "stay so for all"}, "create", "-p", profile)
+	if d := h.disk(); d.Low {
+		t.Errorf("afterwards: %+v", d)
+	}
+	profile = sized((d.Free - 2*d.Reserve) >> 20)
+	h.must("create", "-p", profile, "-n", "aside")
+	if d := h.disk(); d.Low || d.Free > 2*d.Reserve {
+		t.Errorf("with one that fits: %+v", d)
+	}
+}

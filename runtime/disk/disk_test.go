@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -636,5 +637,43 @@ func TestFilesAreCounted(t *testing.T) {
 	_, _ = w.d.Files("two")
 	if n, known := counted("two"); known {
 		t.Errorf("too deep: %d bytes", n)
+	}
+}
+
+// Of two disks that are set aside at the same time, either fits, and both do not.
+func TestSetAsideLeaves(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("disks need root")
+	}
+	base := t.TempDir()
+	host := filepath.Join(base, "host")
+	sh(t, fmt.Sprintf("truncate -s 256M %[1]s.img && mkfs.ext4 -q -m 0 %[1]s.img && mkdir %[1]s && mount -o loop %[1]s.img %[1]s", host))
+	t.Cleanup(func() { sh(t, "umount "+host) })
+	w := worldAt(t, filepath.Join(host, "state"))
+	const leave = 100 * mib
+	s := Spec{Size: 80 * mib, Reserve: true, Leave: leave}
+	_ = w.create("first", Spec{Size: 80 * mib}).Close() // there is a template
+	var wg sync.WaitGroup
+	errs := make([]error, 4)
+	for i := range errs {
+		wg.Go(func() {
+			root, err := w.tryCreate(fmt.Sprint("more", i), s)
+			if errs[i] = err; err == nil {
+				_ = root.Close()
+			}
+		})
+	}
+	wg.Wait()
+	made := 0
+	for _, err := range errs {
+		switch {
+		case err == nil:
+			made++
+		case !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "of which 100 MiB stay so for all"):
+			t.Error(err)
+		}
+	}
+	if space, err := SpaceAt(host); err != nil || made != 1 || space.Free < leave {
+		t.Errorf("%d were made; %s are free, %v", made, human(space.Free), err)
 	}
 }

@@ -55,6 +55,8 @@ type Spec struct {
 	Size int64
 	// Reserve has the whole quota set aside on the host.
 	Reserve bool
+	// Leave is what must be free there once it is.
+	Leave int64
 }
 
 // SpecOf is what a sandbox's resources ask for.

@@ -36,6 +36,7 @@ type Driver struct {
 	templates string
 	prefix    string // of the names of loop devices
 	making    sync.Mutex
+	aside     sync.Mutex // held while space is set aside
 	counter   *counter
 
 	ctx    context.Context // ends with Close

@@ -19,12 +19,12 @@ import (
 func (d *Driver) Grow(ctx context.Context, id string, s Spec) error {
 	s.Size = whole(s.Size)
 	if h := d.handle(id); h != nil {
-		return h.grow(s)
+		return d.grow(h, s)
 	}
 	if err := d.Open(ctx, id, s); err != nil {
 		return err
 	}
-	err := d.handle(id).grow(s)
+	err := d.grow(d.handle(id), s)
 	if c := d.Leave(id); c != nil {
 		err = errors.Join(err, c.Close())
 	}
@@ -35,7 +35,7 @@ func (d *Driver) Grow(ctx context.Context, id string, s Spec) error {
 }
 
 // grow grows a mounted file system.
-func (h *handle) grow(s Spec) (err error) {
+func (d *Driver) grow(h *handle, s Spec) (err error) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	now, err := h.read()
@@ -53,8 +53,8 @@ func (h *handle) grow(s Spec) (err error) {
 		return fmt.Errorf("grow the disk: %w", err)
 	}
 	defer func() { _ = dev.Close() }()
-	resize := func(size int64) error {
-		if err := resizeImage(h.image, size, s.Reserve && size > now.Quota); err != nil {
+	resize := func(to Spec) error {
+		if err := d.resizeImage(h.image, to); err != nil {
 			return err
 		}
 		if err := unix.IoctlSetInt(int(dev.Fd()), unix.LOOP_SET_CAPACITY, 0); err != nil {
@@ -64,14 +64,14 @@ func (h *handle) grow(s Spec) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, resize(now.Quota))
+			err = errors.Join(err, resize(Spec{Size: now.Quota}))
 		}
 	}()
-	if err := resize(s.Size); err != nil {
-		return err
-	}
 	if s.Size == now.Quota {
-		return nil
+		return resize(Spec{Size: s.Size})
+	}
+	if err := resize(s); err != nil {
+		return err
 	}
 	blocks := uint64(s.Size / blockSize)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, h.root.Fd(), resizeFS, uintptr(unsafe.Pointer(&blocks)))
@@ -87,11 +87,11 @@ func (h *handle) grow(s Spec) (err error) {
 // resizeFS is EXT4_IOC_RESIZE_FS of linux/ext4.h.
 const resizeFS = 0x40086610
 
-func resizeImage(image *os.File, size int64, reserve bool) error {
-	if reserve {
-		return setAside(image, size)
+func (d *Driver) resizeImage(image *os.File, s Spec) error {
+	if s.Reserve {
+		return d.setAside(image, s)
 	}
-	if err := image.Truncate(size); err != nil {
+	if err := image.Truncate(s.Size); err != nil {
 		return fmt.Errorf("grow the disk: %w", err)
 	}
 	return nil
@@ -112,7 +112,7 @@ func (d *Driver) growOffline(ctx context.Context, id string, s Spec) error {
 		return fmt.Errorf("grow the disk: %w", err)
 	}
 	defer func() { _ = image.Close() }()
-	if err := resizeImage(image, s.Size, s.Reserve); err != nil {
+	if err := d.resizeImage(image, s); err != nil {
 		return err
 	}
 	if err := check(ctx, image, "-f", "-p"); err != nil {

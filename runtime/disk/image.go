@@ -64,7 +64,7 @@ func mkfsArgs(size int64) []string {
 // that an fsync of the image.
 func (d *Driver) makeImage(ctx context.Context, path string, s Spec) (_ *os.File, err error) {
 	if s.Reserve {
-		if err := room(d.templates, s.Size, s.Size); err != nil {
+		if err := room(d.templates, s.Size, s); err != nil {
 			return nil, err
 		}
 	}
@@ -86,7 +86,7 @@ func (d *Driver) makeImage(ctx context.Context, path string, s Spec) (_ *os.File
 		return nil, fmt.Errorf("make the disk: %w", err)
 	}
 	if s.Reserve {
-		if err := setAside(image, s.Size); err != nil {
+		if err := d.setAside(image, s); err != nil {
 			return nil, err
 		}
 	}
@@ -216,33 +216,41 @@ func copySparse(dst, src *os.File) error {
 }
 
 // setAside takes all of the image's space on the host. What is more than there is, is
-// not tried: for a moment nobody else would have any.
-func setAside(image *os.File, size int64) error {
+// not tried: for a moment nobody else would have any. One at a time: two that fit
+// need not fit together.
+func (d *Driver) setAside(image *os.File, s Spec) error {
+	d.aside.Lock()
+	defer d.aside.Unlock()
 	var st unix.Stat_t
 	if err := unix.Fstat(int(image.Fd()), &st); err != nil {
 		return fmt.Errorf("set the disk aside: %w", err)
 	}
-	if err := room(fmt.Sprintf("/proc/self/fd/%d", image.Fd()), size-st.Blocks*512, size); err != nil {
+	if err := room(fmt.Sprintf("/proc/self/fd/%d", image.Fd()), s.Size-st.Blocks*512, s); err != nil {
 		return err
 	}
-	err := unix.Fallocate(int(image.Fd()), 0, 0, size)
+	err := unix.Fallocate(int(image.Fd()), 0, 0, s.Size)
 	switch {
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return fmt.Errorf("%w: %s cannot be set aside; somebody was faster", ErrNoSpace, human(size))
+		return fmt.Errorf("%w: %s cannot be set aside; somebody was faster", ErrNoSpace, human(s.Size))
 	case err != nil:
 		return fmt.Errorf("set the disk aside: %w", err)
 	}
 	return nil
 }
 
-// room is whether the file system of path has so many bytes free as are missing of size.
-func room(path string, missing, size int64) error {
+// room is whether the file system of path has so many bytes free as are missing of
+// the quota, and leaves what s says.
+func room(path string, missing int64, s Spec) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return fmt.Errorf("set the disk aside: %w", err)
 	}
-	if free := int64(st.Bavail) * int64(st.Bsize); missing > free { //nolint:unconvert // the types differ elsewhere
-		return fmt.Errorf("%w: %s cannot be set aside, %s are free", ErrNoSpace, human(size), human(free))
+	if free := int64(st.Bavail) * int64(st.Bsize); missing > 0 && missing > free-s.Leave { //nolint:unconvert // the types differ elsewhere
+		kept := ""
+		if s.Leave > 0 {
+			kept = fmt.Sprintf(", of which %s stay so for all", human(s.Leave))
+		}
+		return fmt.Errorf("%w: %s cannot be set aside, %s are free%s", ErrNoSpace, human(s.Size), human(free), kept)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func (d *Driver) probe(ctx context.Context) (checks []Check, err error) {
 	}
 	checks = append(checks, Check{Name: "disk quotas", OK: true, Detail: how})
 	grow := Check{Name: "disks that grow", OK: true, Detail: "while the sandbox runs"}
-	switch err := h.grow(Spec{Size: probeGrown}); {
+	switch err := d.grow(h, Spec{Size: probeGrown}); {
 	case errors.Is(err, ErrOffline):
 		grow.Detail = "only of stopped sandboxes: the kernel wants CAP_SYS_RESOURCE for those that run"
 	case err != nil:

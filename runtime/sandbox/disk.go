@@ -19,7 +19,7 @@ const MissingDisk = "disk"
 // makeFiles makes what the sandbox's own files lie on, and the first of them, in its
 // fresh directory. The disk stays open for the launch.
 func (m *Manager) makeFiles(ctx context.Context, rec record, fresh string) error {
-	top, err := m.opt.Disks.Create(ctx, rec.ID, fresh, disk.SpecOf(rec.Spec.Resources))
+	top, err := m.opt.Disks.Create(ctx, rec.ID, fresh, m.diskSpec(rec.Spec.Resources))
 	if err != nil {
 		return diskError(err)
 	}
@@ -29,6 +29,15 @@ func (m *Manager) makeFiles(ctx context.Context, rec record, fresh string) error
 	// The record's own sync does that for a directory, which is on the same file
 	// system: without it a power cut would leave a sandbox without a root.
 	return errors.Join(noSpace(m.opt.Disks.Sync(rec.ID)), top.Close())
+}
+
+// diskSpec is what is asked of a disk that is made or grows.
+func (m *Manager) diskSpec(r config.Resources) disk.Spec {
+	s := disk.SpecOf(r)
+	if s.Reserve {
+		s.Leave = m.guard.leave()
+	}
+	return s
 }
 
 // diskError makes of what is wrong with a disk what a caller decides on.

@@ -254,6 +254,16 @@ func (g *guard) admit() error {
 	return nil
 }
 
+// leave is what whoever sets space aside must leave: with less, or a little more, all
+// would be held for it.
+func (g *guard) leave() int64 {
+	s, reserve, room, err := g.measure()
+	if err != nil {
+		return 0 // see admit
+	}
+	return s.Free - room + slack(reserve)
+}
+
 // look does what there is to do now, and says when to look again.
 func (g *guard) look() time.Duration {
 	s, reserve, room, err := g.measure()

@@ -77,7 +77,7 @@ func (m *Manager) grow(o *operation, r config.Resources) error {
 	slow := time.AfterFunc(diskPatience, func() { o.doing("growing its disk") })
 	// Not the operation's context: a program that is killed while it moves things
 	// on a disk leaves it damaged. A delete waits for it.
-	err := m.opt.Disks.Grow(context.WithoutCancel(o.ctx), o.b.id, disk.SpecOf(r))
+	err := m.opt.Disks.Grow(context.WithoutCancel(o.ctx), o.b.id, m.diskSpec(r))
 	if !slow.Stop() {
 		o.doing("")
 	}

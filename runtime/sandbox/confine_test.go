@@ -145,13 +145,13 @@ func TestDiskSpeed(t *testing.T) {
 		t.Error("something was taken for it")
 	}
 	c.m.opt.IODevice = func() (cgroup.Device, error) { return cgroup.Device{Major: 8}, nil }
-	c.boom["io"] = fmt.Errorf("no controller: %w", cgroup.ErrUnavailable)
+	c.fail("io", fmt.Errorf("no controller: %w", cgroup.ErrUnavailable))
 	unsupported(create())
-	c.boom["io"] = errors.New("boom")
+	c.fail("io", errors.New("boom"))
 	if err := create(); !errors.Is(err, c.boom["io"]) {
 		t.Errorf("%v", err)
 	}
-	delete(c.boom, "io")
+	c.fail("io", nil)
 	if err := create(); err != nil {
 		t.Error(err)
 	}

@@ -123,11 +123,11 @@ func TestDiskIsOpenWhileItsSandboxRuns(t *testing.T) {
 	c := newCove(t)
 	defer c.abandon()
 	for _, call := range []string{"disk", "open disk", "mount", "create", "start"} {
-		c.boom[call] = errors.New("broken")
+		c.fail(call, errors.New("broken"))
 		if _, err := c.m.Create(t.Context(), everybody, CreateRequest{Name: "bad", Spec: diskSpec()}); err == nil && call != "start" {
 			t.Errorf("%s failed, and create did not", call)
 		}
-		c.boom[call] = nil
+		c.fail(call, nil)
 		if call != "start" {
 			c.fake.wantClosed(t)
 			continue
@@ -173,11 +173,11 @@ func TestDiskThatCannotBeHad(t *testing.T) {
 		_, err := c.m.Create(t.Context(), everybody, CreateRequest{Name: "a", Spec: diskSpec()})
 		return err
 	}
-	c.boom["disk"] = disk.ErrNoSpace
+	c.fail("disk", disk.ErrNoSpace)
 	if err := create(); !errors.Is(err, ErrNoSpace) {
 		t.Errorf("no space: %v", err)
 	}
-	c.boom["disk"] = disk.ErrTools
+	c.fail("disk", disk.ErrTools)
 	var invalid *InvalidError
 	if err := create(); !errors.As(err, &invalid) || !invalid.Unsupported {
 		t.Errorf("no tools: %v", err)

@@ -155,11 +155,11 @@ func TestGPUsGoBack(t *testing.T) {
 		}
 	}
 	for _, call := range []string{"mount", "connect", "create", "start"} {
-		c.boom[call] = errors.New("boom")
+		c.fail(call, errors.New("boom"))
 		if err := c.withGPU(everybody, "a", gpuSpec(1, false)); err == nil {
 			t.Errorf("%s does not fail", call)
 		}
-		delete(c.boom, call)
+		c.fail(call, nil)
 		free("a failed " + call)
 	}
 	g.boom = &gpu.StaleError{Path: "/dev/nvidia-uvm", Source: "x"}
@@ -221,11 +221,11 @@ func TestGPUsOfTheDaemonBefore(t *testing.T) {
 	if err := c.withGPU(everybody, "a", gpuSpec(1, false)); err != nil {
 		t.Fatal(err)
 	}
-	c.dieAt = "prepared"
+	c.dies("prepared")
 	if err := c.withGPU(everybody, "b", gpuSpec(1, false)); !errors.Is(err, errDied) {
 		t.Fatal(err)
 	}
-	c.dieAt = ""
+	c.dies("")
 	c.abandon()
 	c.open()
 	var held *GPUError
@@ -270,11 +270,11 @@ func TestGPURestart(t *testing.T) {
 	}
 	equalText(t, "v.example/gpu=0", c.holds("a"))
 	for _, call := range []string{"mount", "create", "start"} {
-		c.boom[call] = errors.New("boom")
+		c.fail(call, errors.New("boom"))
 		if err := restart(); err == nil {
 			t.Errorf("%s does not fail", call)
 		}
-		delete(c.boom, call)
+		c.fail(call, nil)
 		if err := other(); err != nil {
 			t.Errorf("after a %s that failed: %v", call, err)
 		}

@@ -207,7 +207,7 @@ func TestGuardAndPause(t *testing.T) {
 	c.makeLow()
 	do(pause, lifecycle.Paused, true)
 	c.makeRoom()
-	c.m.guard.look()
+	c.become("writer", "free", free)
 	do(pause, lifecycle.Paused, true)
 	do(resume, lifecycle.Started, false)
 	// Held, paused, resumed: held.

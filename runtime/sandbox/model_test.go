@@ -20,6 +20,13 @@ import (
 	"cove/runtime/network"
 )
 
+// dies has the daemon die at a stage of the next operation.
+func (c *cove) dies(at string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dieAt, c.died = at, make(chan struct{})
+}
+
 func (c *cove) stage(name string) {
 	c.mu.Lock()
 	die, on := c.dieAt == name, c.onStage
@@ -164,13 +171,9 @@ func TestManagerAgainstModel(t *testing.T) {
 				c.modelRename(rt, model, name, rapid.SampledFrom(names).Draw(rt, "to"), act == "die renaming")
 			case "die at":
 				op := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "cp"}).Draw(rt, "op")
-				c.mu.Lock()
-				c.dieAt = rapid.SampledFrom(stages).Draw(rt, "stage")
-				c.mu.Unlock()
+				c.dies(rapid.SampledFrom(stages).Draw(rt, "stage"))
 				err := c.operate(op, name)
-				c.mu.Lock()
-				c.dieAt = ""
-				c.mu.Unlock()
+				c.dies("")
 				c.abandon()
 				c.open()
 				c.rest()
@@ -283,17 +286,13 @@ func (c *cove) modelRename(rt *rapid.T, model map[string]lifecycle.State, from, 
 	before, exists := model[from]
 	_, taken := model[to]
 	if die {
-		c.mu.Lock()
-		c.dieAt = rapid.SampledFrom([]string{"linked", "recorded"}).Draw(rt, "stage")
-		c.mu.Unlock()
+		c.dies(rapid.SampledFrom([]string{"linked", "recorded"}).Draw(rt, "stage"))
 	}
 	err := c.do(func(ctx context.Context) error {
 		_, err := c.m.Rename(ctx, everybody, from, to)
 		return err
 	})
-	c.mu.Lock()
-	c.dieAt = ""
-	c.mu.Unlock()
+	c.dies("")
 	switch {
 	case errors.Is(err, errDied):
 		c.abandon()

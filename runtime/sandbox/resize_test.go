@@ -130,17 +130,13 @@ func (c *cove) modelResize(rt *rapid.T, name string, before lifecycle.State, exi
 		}
 	}
 	if die {
-		c.mu.Lock()
-		c.dieAt = rapid.SampledFrom([]string{"resizing", "pids", "still", "memory", "cpu", "recorded"}).Draw(rt, "stage")
-		c.mu.Unlock()
+		c.dies(rapid.SampledFrom([]string{"resizing", "pids", "still", "memory", "cpu", "recorded"}).Draw(rt, "stage"))
 	}
 	err := c.do(func(ctx context.Context) error {
 		_, err := c.m.Resize(ctx, everybody, name, r)
 		return err
 	})
-	c.mu.Lock()
-	c.dieAt = ""
-	c.mu.Unlock()
+	c.dies("")
 	died := errors.Is(err, errDied)
 	if died {
 		if was.Pid != 0 {
@@ -252,11 +248,11 @@ func TestResize(t *testing.T) {
 	}
 	for _, call := range []string{"cpu", "memory", "pids"} {
 		broken := errors.New("broken")
-		c.boom[call] = broken
+		c.fail(call, broken)
 		if _, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{CPU: new(1.0), Memory: new(8 * config.GiB), Pids: new(int64(5000))}); !errors.Is(err, broken) {
 			t.Errorf("%s: %v", call, err)
 		}
-		delete(c.boom, call)
+		c.fail(call, nil)
 		is(was)
 	}
 	// What cannot be written down is not in force.
@@ -271,11 +267,11 @@ func TestResize(t *testing.T) {
 		t.Fatal(err)
 	}
 	is(was)
-	c.boom["check"] = cgroup.ErrUnavailable
+	c.fail("check", cgroup.ErrUnavailable)
 	if _, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{CPU: new(1.0)}); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("without a controller: %v", err)
 	}
-	delete(c.boom, "check")
+	c.fail("check", nil)
 	is(was)
 	want := was
 	want.CPU, want.Memory, want.Swap, want.Pids = 0, 3*config.GiB, config.GiB, 0
@@ -324,7 +320,7 @@ func TestResizeDiesWhileStill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.dieAt = "still"
+	c.dies("still")
 	if err := c.do(func(ctx context.Context) error {
 		_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Memory: new(config.GiB)})
 		return err
@@ -432,7 +428,7 @@ func TestResizeDisk(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.dieAt = stage
+				c.dies(stage)
 				err = c.do(func(ctx context.Context) error {
 					_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Disk: new(after), CPU: new(1.0)})
 					return err
@@ -487,7 +483,7 @@ func TestResizeDisk(t *testing.T) {
 			is(before, 2)
 		}
 		for cause, want := range map[error]error{disk.ErrOffline: disk.ErrOffline, disk.ErrNoSpace: ErrNoSpace} {
-			c.boom["grow disk"] = cause
+			c.fail("grow disk", cause)
 			if _, err := c.m.Resize(t.Context(), everybody, "a", ResizeRequest{Disk: new(after), CPU: new(1.0)}); !errors.Is(err, want) {
 				t.Errorf("%v: %v", cause, err)
 			}
@@ -525,15 +521,15 @@ func TestResizeDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		// What a killed daemon had begun, and cannot be done.
-		delete(c.boom, "grow disk")
-		c.dieAt = "promised"
+		c.fail("grow disk", nil)
+		c.dies("promised")
 		if err := c.do(func(ctx context.Context) error {
 			_, err := c.m.Resize(ctx, everybody, "a", ResizeRequest{Disk: new(after), CPU: new(1.0)})
 			return err
 		}); !errors.Is(err, errDied) {
 			t.Fatal(err)
 		}
-		c.boom["grow disk"] = disk.ErrOffline
+		c.fail("grow disk", disk.ErrOffline)
 		c.abandon()
 		c.open()
 		c.rest()

@@ -26,6 +26,23 @@ func TestDiskSpeed(t *testing.T) {
 	}
 }
 
+// TestSlowDiskEnds deletes a sandbox while a program in it waits in the kernel for a
+// disk that is so slow that it would take minutes. Nothing of it may be left, which
+// the host looks for at the end.
+func TestSlowDiskEnds(t *testing.T) {
+	h := realHost(t)
+	if _, err := cgroup.DeviceOf(filepath.Dir(h.run)); errors.Is(err, cgroup.ErrUnavailable) {
+		t.Skip(err)
+	}
+	h.profile("slow", "extends = \"shell\"\n[resources]\nio_write = \"4KiB\"\n")
+	h.must("create", "-p", "slow", "-n", "a", "--block-all")
+	h.must("exec", "a", "--", "sh", "-c", "cd; dd if=/dev/zero of=f bs=1M count=1 oflag=direct 2>/dev/null & while ! grep -q \"^State:.D\" /proc/$!/status; do sleep 0.05; done")
+	h.must("rm", "a")
+	if out := h.must("doctor", "--leaks"); out != "no leaks\n" {
+		t.Errorf("after it was deleted: %s", out)
+	}
+}
+
 // TestDiskSpeedRefused has the state directory in memory: the speed of a disk that
 // there is not cannot be limited, which is said in one line.
 func TestDiskSpeedRefused(t *testing.T) {

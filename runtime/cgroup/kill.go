@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -56,7 +57,7 @@ func (t *Tree) Kill(ctx context.Context, id string) error {
 	if t.layout.Mode != Unified {
 		t.stopForks(id)
 	}
-	thaw := func() { t.thaw(id) }
+	thaw := func() { t.thaw(id); _ = t.LiftIO(id) }
 	for _, h := range t.layout.Hierarchies {
 		if h.V2 {
 			err = errors.Join(err, killUnified(w, t.dir(h, id), thaw))
@@ -90,6 +91,43 @@ func (t *Tree) thaw(id string) {
 			return writeFile(filepath.Join(group, "freezer.state"), "THAWED")
 		})
 	}
+}
+
+// LiftIO takes away what [Tree.SetIO] set, for a group that is killed and not used
+// again: a process that waits in the kernel for its turn at a disk does not end
+// before that came, and what is unwritten when its last mount goes is written at that
+// pace too. A sandbox without a group is no error. [Tree.Kill] does it too.
+func (t *Tree) LiftIO(id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	h, ok := t.with("io")
+	if !ok {
+		return nil
+	}
+	err := walk(t.dir(h, id), func(group string) error {
+		if h.V2 {
+			return liftLimits(filepath.Join(group, "io.max"), "rbps=max wbps=max")
+		}
+		return errors.Join(
+			liftLimits(filepath.Join(group, "blkio.throttle.read_bps_device"), "0"),
+			liftLimits(filepath.Join(group, "blkio.throttle.write_bps_device"), "0"))
+	})
+	if err != nil {
+		return fmt.Errorf("lift the limits of disks of %s: %w", id, err)
+	}
+	return nil
+}
+
+// liftLimits writes none for every device that a file of limits has a line of.
+func liftLimits(file, none string) error {
+	data, err := readFile(file)
+	for line := range strings.Lines(string(data)) {
+		if device, _, ok := strings.Cut(line, " "); ok {
+			err = errors.Join(err, writeFile(file, device+" "+none))
+		}
+	}
+	return err
 }
 
 // killUnified ends all processes below a v2 group at once (cgroup.kill, since

@@ -104,6 +104,8 @@ type Cgroups interface {
 	// SetIO limits what the sandbox reads from a device and writes to it, in
 	// bytes per second; 0 is no limit.
 	SetIO(id string, d cgroup.Device, read, write config.Size) error
+	// LiftIO takes those limits from a sandbox that is killed, so that it ends.
+	LiftIO(id string) error
 	// Freeze stops every process of the sandbox where it is; cgroup.ErrUnavailable
 	// where the host cannot. Thaw lets them go on; one that is not frozen is
 	// no error.

@@ -245,6 +245,7 @@ func (m *machine) Make(string) error { return nil }
 func (m *machine) OCIPath(id string) string                                    { return "/cove-test/" + id }
 func (m *machine) Warnings(config.Resources) []string                          { return nil }
 func (m *machine) SetIO(string, cgroup.Device, config.Size, config.Size) error { return m.fails("io") }
+func (m *machine) LiftIO(string) error                                         { return nil }
 
 func (m *machine) OOMKills(string) (uint64, error)         { return 0, nil }
 func (m *machine) Kill(_ context.Context, id string) error { m.end(id); return nil }

@@ -306,6 +306,8 @@ func (m *Manager) release(b *box, base uint32) {
 		// some freezers takes the signal only when it is thawed.
 		_ = proc.Kill()
 		_ = m.thawToEnd(ctx, b)
+		// Nor does one end that waits for a slow disk.
+		_ = m.opt.Cgroups.LiftIO(b.id)
 		select {
 		case <-w.exited:
 		case <-ctx.Done():

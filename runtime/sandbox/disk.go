@@ -48,10 +48,19 @@ func diskError(err error) error {
 			Key: "resources.disk", Message: "this machine cannot make disks: " + err.Error(),
 		}}}
 	case errors.Is(err, disk.ErrNoSpace):
-		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+		return noRoomError{err}
 	}
 	return noSpace(err)
 }
+
+// noRoomError is a disk's error that says itself that there is no space. It is an
+// [ErrNoSpace].
+type noRoomError struct{ error }
+
+// Is makes errors.Is(err, ErrNoSpace) hold.
+func (noRoomError) Is(target error) bool { return target == ErrNoSpace }
+
+func (e noRoomError) Unwrap() error { return e.error }
 
 // diskPatience is after what time somebody is told that opening a disk takes long.
 const diskPatience = time.Second

@@ -30,11 +30,13 @@ const (
 	// Below it ext4 leaves next to nothing; above it file systems of hosts have
 	// no files so large.
 	minDisk = 16 * MiB
-	maxDisk = 8 << 40
-	maxSize = 1 << 60 // memory and swap are added up in an int64
-	minPids = 32      // PID 1 with its threads, a shell and a command
-	maxPids = 1 << 22 // the kernel's PID_MAX_LIMIT
-	maxID   = 65535   // a sandbox has 65536 ids
+
+	minSpeed = 4 * KiB // a page: less is a number without its unit
+	maxDisk  = 8 << 40
+	maxSize  = 1 << 60 // memory and swap are added up in an int64
+	minPids  = 32      // PID 1 with its threads, a shell and a command
+	maxPids  = 1 << 22 // the kernel's PID_MAX_LIMIT
+	maxID    = 65535   // a sandbox has 65536 ids
 
 	// MaxMounts is how many mounts a Spec may have: each is a descriptor that
 	// travels with the request.
@@ -309,8 +311,15 @@ func (v *validator) resources(r Resources) {
 		v.bad("resources.pids", "", "%d processes cannot be the limit: want %d to %d, or 0 for no limit", r.Pids, minPids, maxPids)
 	}
 	v.gpu(r)
-	v.size("resources.io_read", r.IORead)
-	v.size("resources.io_write", r.IOWrite)
+	v.speed("resources.io_read", r.IORead)
+	v.speed("resources.io_write", r.IOWrite)
+}
+
+func (v *validator) speed(key string, s Size) {
+	v.size(key, s)
+	if s > 0 && s < minSpeed {
+		v.bad(key, "", "%v a second is too slow to work with: want %v or more, or 0 for no limit", s, Size(minSpeed))
+	}
 }
 
 func (v *validator) size(key string, s Size) {
@@ -438,6 +447,9 @@ func (v *validator) automation(a Automation) {
 		v.bad(table+"ttl", `write "never" for no limit`, "0 would end it at once")
 	}
 	known := Activities()
+	if a.Activity != nil && len(a.Activity) == 0 {
+		v.bad(table+"activity", "remove it for all of them: "+strings.Join(known, ", "), "an empty list would have nothing count as use")
+	}
 	if v.list(table+"activity", len(a.Activity), len(known)) {
 		for i, kind := range a.Activity {
 			v.oneOf(indexKey(table+"activity", i), "activity", kind, known)

@@ -145,6 +145,10 @@ func TestValidate(t *testing.T) {
 		{"ttl 100 years", func(s *Spec) { s.Automation.TTL = Duration(36500 * day) }, ""},
 		{"ttl 0", func(s *Spec) { s.Automation.TTL = 0 }, "automation.ttl: 0 would end it"},
 		{"activity", func(s *Spec) { s.Automation.Activity = []string{"exce"} }, "there is no activity \"exce\"; did you mean \"exec\"?"},
+		{"activity none", func(s *Spec) { s.Automation.Activity = []string{} }, "automation.activity: an empty list would have nothing count as use; remove it for all of them: terminal, exec"},
+		{"io without a unit", func(s *Spec) { s.Resources.IOWrite = 10 }, "resources.io_write: 10 a second is too slow to work with: want 4KiB or more, or 0"},
+		{"io read", func(s *Spec) { s.Resources.IORead = 4*KiB - 1 }, "resources.io_read: "},
+		{"io least", func(s *Spec) { s.Resources.IORead, s.Resources.IOWrite = 4*KiB, 4*KiB }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := Defaults()

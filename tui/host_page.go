@@ -51,7 +51,7 @@ func (a *App) hostPage(p *page) {
 	}
 	p.head("WHAT THIS HOST LACKS")
 	if len(h.warnings) == 0 {
-		p.plain(p.th.OK, "nothing: all limits hold")
+		p.plain(p.th.OK, "nothing for limits of processor, memory and processes")
 	}
 	for _, w := range h.warnings {
 		p.plain(p.th.Text, w)

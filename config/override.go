@@ -47,7 +47,7 @@ func Flags() []Flag {
 			Name: "env", Form: "K=V", Help: "environment variable; K alone is taken from the caller at each start",
 			Repeat: true, Key: "env", set: setEnv,
 		},
-		{Name: "label", Form: "K=V", Help: "label", Repeat: true, Key: "labels", set: setLabels},
+		{Name: "label", Form: "K=V", Help: "a label to find it by (cove ls --label K=V)", Repeat: true, Key: "labels", set: setLabels},
 		{
 			Name: "mount", Form: "SRC:DST[:ro|rw|rw-as-root|cow]", Help: "directory of this machine (default ro)",
 			Repeat: true, Key: "mounts", set: setMounts,
@@ -57,11 +57,11 @@ func Flags() []Flag {
 		single("lan", "", "the private networks that this machine is in, too", "network.lan", func(s *Spec) *bool { return &s.Network.LAN }, parseSwitch),
 		many("allow", "CIDR[:PORT[/udp]]", "allow this destination; the rest is off", "network.allow", func(s *Spec) *[]string { return &s.Network.Allow }, plainText),
 		many("domain", "NAME", "allow this domain; the rest is off", "network.domains", func(s *Spec) *[]string { return &s.Network.Domains }, plainText),
-		single("auto-stop", "DURATION", "stop when idle that long; 0 is never", "automation.auto_stop", func(s *Spec) *Duration { return &s.Automation.AutoStop }, ParseDuration),
+		single("auto-stop", "DURATION", "stop when idle that long, such as 30m; 0 is never", "automation.auto_stop", func(s *Spec) *Duration { return &s.Automation.AutoStop }, ParseDuration),
 		single("auto-pause", "DURATION", "freeze when idle that long; 0 is never", "automation.auto_pause", func(s *Spec) *Duration { return &s.Automation.AutoPause }, ParseDuration),
 		single("auto-archive", "DURATION", "archive when stopped that long", "automation.auto_archive", func(s *Spec) *Duration { return &s.Automation.AutoArchive }, ParseDuration),
-		single("auto-delete", "DURATION", "delete when stopped that long; 0 is at once", "automation.auto_delete", func(s *Spec) *Duration { return &s.Automation.AutoDelete }, ParseDuration),
-		single("ttl", "DURATION", "stop for good so long after it was made", "automation.ttl", func(s *Spec) *Duration { return &s.Automation.TTL }, ParseDuration),
+		single("auto-delete", "DURATION", "delete when stopped that long, such as 7d; 0 is at once, or never", "automation.auto_delete", func(s *Spec) *Duration { return &s.Automation.AutoDelete }, ParseDuration),
+		single("ttl", "DURATION", "stop for good so long after it was made, whatever it does; or never", "automation.ttl", func(s *Spec) *Duration { return &s.Automation.TTL }, ParseDuration),
 		{Name: "rm", Help: "delete it as soon as it stops", Key: "automation.auto_delete", set: setRemove},
 	}
 }

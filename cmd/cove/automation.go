@@ -111,8 +111,8 @@ func describeAutomation(d api.Detail, now time.Time) string {
 	auto := d.Spec.Automation
 	var b strings.Builder
 	line := func(key, value string) { fmt.Fprintf(&b, "%-13s %s\n", key, value) }
-	line("auto_stop", auto.AutoStop.String())
-	line("auto_pause", auto.AutoPause.String())
+	line("auto_stop", idleWord(auto.AutoStop))
+	line("auto_pause", idleWord(auto.AutoPause))
 	line("auto_archive", auto.AutoArchive.String())
 	line("auto_delete", auto.AutoDelete.String())
 	line("ttl", auto.TTL.String())
@@ -126,6 +126,14 @@ func describeAutomation(d api.Detail, now time.Time) string {
 	}
 	line("due", due)
 	return b.String()
+}
+
+// idleWord is an idle time in words: 0 is never, as only for these.
+func idleWord(d config.Duration) string {
+	if d == 0 {
+		return config.Never.String()
+	}
+	return d.String()
 }
 
 // dueView is what is due as --json shows it.

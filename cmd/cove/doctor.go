@@ -94,7 +94,7 @@ func (a *app) printDoctor(view doctorView, leaks bool) error {
 	switch {
 	case leaks && len(view.Leaks) == 0:
 		b.WriteString("no leaks\n")
-	case len(view.Warnings) == 0:
+	case len(view.Warnings) == 0 && !leaks:
 		b.WriteString("no warnings\n")
 	}
 	return a.printf("%s", b.String())

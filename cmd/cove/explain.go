@@ -29,7 +29,7 @@ func explain(err error, name string) error {
 	case api.CodeForbidden:
 		return hint(err, "become a member of group cove: sudo usermod -aG cove $USER")
 	case api.CodeConflict:
-		if e.Op == "" && e.State == lifecycle.Stopped {
+		if e.Op == "" && e.State == lifecycle.Stopped && !strings.Contains(e.Message, "; cove ") { // it says what to do
 			return hint(err, "start it with: cove start %s", orPlaceholder(name))
 		}
 		if e.Op == "" && e.State == lifecycle.Paused {

@@ -62,6 +62,7 @@ func TestExplain(t *testing.T) {
 		{&api.Error{Code: api.CodeExists, Message: "the name is taken: a"}, "a", "the name is taken: a (choose another name with -n, or remove that one if it is yours: cove rm a)"},
 		{&api.Error{Code: api.CodeConflict, Message: "a: exec needs a sandbox that is started", State: lifecycle.Stopped}, "a", "a: exec needs a sandbox that is started (start it with: cove start a)"},
 		{&api.Error{Code: api.CodeConflict, Message: "a: exec needs a sandbox that is started", State: lifecycle.Error}, "a", "a: exec needs a sandbox that is started (what went wrong: cove inspect a; to try again: cove start a)"},
+		{&api.Error{Code: api.CodeConflict, Message: "a: its ttl is over; cove automation a --ttl never lets it start again", State: lifecycle.Stopped}, "a", "a: its ttl is over; cove automation a --ttl never lets it start again"},
 		{&api.Error{Code: api.CodeConflict, Message: "busy", Op: lifecycle.OpStop, State: lifecycle.Stopping}, "a", "a: busy (try again when stop is done)"},
 		{&api.Error{Code: api.CodeInternal, Message: "oops", Hint: "look there"}, "", "oops (look there)"},
 		{errors.New("plain"), "a", "a: plain"},

@@ -18,7 +18,8 @@ func (a *app) resizeCommand() *cobra.Command {
 		Short: "Change the limits of a sandbox, while it runs too",
 		Long: "Change limits of a sandbox: at once where it runs, and for its next starts. All that is asked for is\n" +
 			"done, or nothing. 0 takes a limit away (of swap: none may be used). Memory goes below what is in use\n" +
-			"only as far as the kernel can take caches back: no program is killed for it. A disk only grows.",
+			"only as far as the kernel can take caches back: no program is killed for it. A disk only\n" +
+			"grows. GPUs and the speed of the disk are given when a sandbox is made, and do not change.",
 		Example: "  cove resize web --memory 8GiB\n  cove resize web --cpu 1.5 --pids 512\n  cove resize web --disk 40GiB",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {

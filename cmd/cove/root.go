@@ -122,8 +122,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &value):
 		return usagef("--%s %q: %w", value.GetFlag().Name, value.GetValue(), plainly(value.Unwrap()))
 	case errors.As(err, &missing):
-		_, help := pflag.UnquoteUsage(missing.GetFlag())
-		return &usageError{hint(fmt.Errorf("--%s needs a value", missing.GetFlag().Name), "%s", help)}
+		form, help := pflag.UnquoteUsage(missing.GetFlag())
+		return &usageError{hint(fmt.Errorf("--%s needs a value", missing.GetFlag().Name), "%s: %s", form, help)}
 	}
 	return &usageError{err}
 }
@@ -178,6 +178,9 @@ func group(use, short string, cmds ...*cobra.Command) *cobra.Command {
 			var names []string
 			for _, sub := range cmds {
 				names = append(names, sub.Name())
+			}
+			if len(cmds) == 1 {
+				return usagef("say what to do (did you mean \"%s %s\"?)", cmd.CommandPath(), names[0])
 			}
 			return usagef("which of %s? (see: %s --help)", strings.Join(names, ", "), cmd.CommandPath())
 		},

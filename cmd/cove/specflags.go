@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -74,6 +75,11 @@ func (f *specFlags) switched(name string) bool {
 	return false
 }
 
+// given tells whether the flag name was given.
+func (f *specFlags) given(name string) bool {
+	return slices.ContainsFunc(f.over, func(o *override) bool { return o.flag.Name == name && len(o.values) > 0 })
+}
+
 // resolve puts the profile and the flags together into a spec that this build
 // can enforce.
 func (f *specFlags) resolve(a *app) (config.Spec, error) {
@@ -81,6 +87,9 @@ func (f *specFlags) resolve(a *app) (config.Spec, error) {
 		if err := config.ValidName(f.name); err != nil {
 			return config.Spec{}, usagef("-n: %w", err)
 		}
+	}
+	if f.switched("rm") && f.given("auto-delete") {
+		return config.Spec{}, usagef("--rm and --auto-delete exclude each other")
 	}
 	profile, err := a.findProfile(f.profile)
 	if err != nil {

@@ -84,7 +84,9 @@ func (a *app) statsOnce(ctx context.Context, names []string, asJSON bool) error 
 		err = a.printJSON(report.Sandboxes)
 	} else {
 		header, rows := statsTable(report, a.width())
-		err = writeTable(a.stdout, header, rows)
+		if len(only) == 0 || len(rows) > 0 { // of those named that do not run, it is said below
+			err = writeTable(a.stdout, header, rows)
+		}
 	}
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cove/runtime/api"
+	"cove/runtime/lifecycle"
 	"cove/tui/text"
 )
 
@@ -92,7 +93,7 @@ func changesIn(all []api.Change, from, to time.Time) []string {
 		if c.Time.Before(from) || !c.Time.Before(to) || passing(all, i) {
 			continue
 		}
-		words = append(words, changeWord(c))
+		words = append(words, changeWord(all, i))
 	}
 	return words
 }
@@ -102,8 +103,28 @@ func passing(all []api.Change, i int) bool {
 	return i+1 < len(all) && all[i].Op != "" && all[i+1].Op == all[i].Op && all[i].Held == all[i+1].Held
 }
 
-func changeWord(c api.Change) string {
-	return stateWord(api.Sandbox{State: c.State, Reason: c.Reason, Held: c.Held})
+// changeWord is what a sandbox became at the i-th change. One that stands still is
+// only that; one that is as it was before a resize, whatever came of that, tells of
+// the resize.
+func changeWord(all []api.Change, i int) string {
+	c := all[i]
+	if c.Held != "" {
+		return "held"
+	}
+	if c.Op == lifecycle.OpResize {
+		before := i - 1
+		for before >= 0 && all[before].State == lifecycle.Resizing {
+			before--
+		}
+		if before >= 0 && becameWord(all[before]) == becameWord(c) {
+			return string(c.Op)
+		}
+	}
+	return becameWord(c)
+}
+
+func becameWord(c api.Change) string {
+	return stateWord(api.Sandbox{State: c.State, Reason: c.Reason})
 }
 
 // hundredths is a percentage: of one core, or of one device.

@@ -31,6 +31,8 @@ func somePast(now time.Time) api.History {
 		{Time: at(30 * time.Minute), State: lifecycle.Starting, Op: lifecycle.OpStart},
 		{Time: at(30 * time.Minute), State: lifecycle.Started, Op: lifecycle.OpStart},
 		{Time: at(10 * time.Minute), State: lifecycle.Started, Held: "the disk is full"},
+		{Time: at(2 * time.Minute), State: lifecycle.Resizing, Op: lifecycle.OpResize},
+		{Time: at(2 * time.Minute), State: lifecycle.Started, Op: lifecycle.OpResize},
 	}
 	return h
 }
@@ -48,7 +50,7 @@ func TestStatsRows(t *testing.T) {
 	got := print(pastRows(pastView{"aaaaaaaaaaaa", "a", worked}, now, time.Hour))
 	for _, line := range []string{
 		"TIME   CPU%   MEMORY  DISK  GPU%  PIDS  CHANGES\n", "\n11:00  150.0  1G      5M    25.0  9     -\n",
-		"\n11:14  -      -       -     -     -     stopped (oom)\n11:30  0.0    1M      -     -     1     started\n", "\n11:50  0.0    1M      -     -     1     started, held\n",
+		"\n11:14  -      -       -     -     -     stopped (oom)\n11:30  0.0    1M      -     -     1     started\n", "\n11:50  0.0    1M      -     -     1     held\n", "\n11:58  0.0    1M      -     -     1     resize\n",
 	} {
 		if !strings.Contains(got, line) {
 			t.Errorf("no %q in\n%s", line, got)

@@ -70,6 +70,9 @@ func (a *app) statsSince(ctx context.Context, names []string, span time.Duration
 	if asJSON {
 		return a.printJSON(all)
 	}
+	if span > api.HistorySpan {
+		a.warn("only the last %v are kept", config.Duration(api.HistorySpan))
+	}
 	if len(names) == 1 {
 		header, rows := pastRows(all[0], time.Now(), min(span, api.HistorySpan))
 		return writeTable(a.stdout, header, rows)

@@ -141,6 +141,7 @@ func TestStatsOnce(t *testing.T) {
 		{args: "--no-stream idle busy", rows: []string{"NAME", "busy", "idle", "(2)"}},
 		{args: "idle", rows: []string{"NAME", "idle"}},
 		{args: "idle still", status: 1, rows: []string{"NAME", "idle"}, stderr: "cove: stats: still does not run: it is stopped (start it with: cove start still)\n"},
+		{args: "still", status: 1, stderr: "cove: stats: still does not run: it is stopped (start it with: cove start still)\n"},
 		{args: "nowhere", status: 1, stderr: "cove: stats: nowhere: no such sandbox (see: cove ls)\n"},
 		{args: "-f --no-stream", status: 2, stderr: "cove: stats: --follow and --no-stream exclude each other\n"},
 	} {

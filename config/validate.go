@@ -318,7 +318,7 @@ func (v *validator) resources(r Resources) {
 func (v *validator) speed(key string, s Size) {
 	v.size(key, s)
 	if s > 0 && s < minSpeed {
-		v.bad(key, "", "%v a second is too slow to work with: want %v or more, or 0 for no limit", s, Size(minSpeed))
+		v.bad(key, "", "%v a second is too slow to work with: want %v or more, or 0 for no limit", s, minSpeed)
 	}
 }
 

@@ -76,7 +76,7 @@ func failed(s lifecycle.State) bool {
 // wanted tells whether a stop was somebody's will, or its program's good end.
 func wanted(r *lifecycle.Reason) bool {
 	switch r.Kind {
-	case lifecycle.ReasonOOM, lifecycle.ReasonSignal, lifecycle.ReasonCrash, lifecycle.ReasonFailed:
+	case lifecycle.ReasonOOM, lifecycle.ReasonDisk, lifecycle.ReasonSignal, lifecycle.ReasonCrash, lifecycle.ReasonFailed:
 		return false
 	case lifecycle.ReasonExited:
 		return r.Code == 0
@@ -108,6 +108,8 @@ func reasonWords(r *lifecycle.Reason) string {
 		s = "the machine was started anew"
 	case lifecycle.ReasonOOM:
 		s = "out of memory"
+	case lifecycle.ReasonDisk:
+		s = "the host's disk was nearly full"
 	case lifecycle.ReasonExited:
 		s = fmt.Sprintf("its first program exited with status %d", r.Code)
 	case lifecycle.ReasonSignal:

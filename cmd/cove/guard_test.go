@@ -296,3 +296,44 @@ func TestSetAsideKeepsReserve(t *testing.T) {
 		t.Errorf("with one that fits: %+v", d)
 	}
 }
+
+// TestReserveLongWrites is a sandbox whose threads write two gigabytes each with one
+// system call, which no freezer interrupts: it is ended, and the others' disks
+// never fail.
+func TestReserveLongWrites(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("it takes python3")
+	}
+	for _, quota := range []string{"0", "1GiB"} {
+		t.Run(quota, func(t *testing.T) {
+			h, _ := smallHost(t, 1200)
+			h.must("create", "-p", "shell", "-n", "writer", "--disk", quota)
+			h.must("create", "-p", "shell", "-n", "other", "--disk", "256MiB")
+			h.must("exec", "writer", "--", "sh", "-c", `cat > /tmp/w.py <<'END'
+import mmap, os, threading
+zeros = mmap.mmap(-1, 2047 << 20, prot=mmap.PROT_READ)
+def write(i):
+    os.write(os.open(os.path.expanduser("~/f%d" % i), os.O_CREAT | os.O_WRONLY), zeros)
+for i in range(8):
+    threading.Thread(target=write, args=(i,)).start()
+END
+python3 /tmp/w.py > /tmp/out 2>&1 &`)
+			least := h.disk().Free
+			h.eventually("the end", func() bool {
+				least = min(least, h.disk().Free)
+				return h.inspect("writer").State == lifecycle.Stopped
+			})
+			d := h.inspect("writer")
+			t.Logf("ended, with %d MiB free at least, and %d MiB now", least>>20, h.disk().Free>>20)
+			if d.Reason == nil || d.Reason.Kind != lifecycle.ReasonDisk {
+				t.Errorf("it ended for %v", d.Reason)
+			}
+			if least == 0 {
+				t.Error("the host's disk was full")
+			}
+			h.must("rm", "writer")
+			h.eventually("room", func() bool { return !h.disk().Low && !isHeld(h, "other") })
+			h.must("exec", "other", "--", "dd", "if=/dev/zero", "of=/tmp/file", "bs=1M", "count=100", "conv=fsync")
+		})
+	}
+}

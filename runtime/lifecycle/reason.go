@@ -19,6 +19,7 @@ const (
 	ReasonExited ReasonKind = "exited" // PID 1 ended by itself, with Code
 	ReasonSignal ReasonKind = "signal" // PID 1 was ended by Signal
 	ReasonCrash  ReasonKind = "crash"  // it ended and nobody saw how
+	ReasonDisk   ReasonKind = "disk"   // it was ended to keep the host's disk from filling
 	ReasonReboot ReasonKind = "reboot"
 	ReasonFailed ReasonKind = "failed" // an operation failed; Detail says which and why
 )
@@ -39,7 +40,7 @@ func (r Reason) String() string {
 		return fmt.Sprintf("exited(%d)", r.Code)
 	case ReasonSignal:
 		return fmt.Sprintf("signal(%s)", r.Signal)
-	case ReasonUser, ReasonIdle, ReasonTTL, ReasonAutoDelete, ReasonAutoArchive, ReasonOOM, ReasonCrash, ReasonReboot, ReasonFailed:
+	case ReasonUser, ReasonIdle, ReasonTTL, ReasonAutoDelete, ReasonAutoArchive, ReasonOOM, ReasonDisk, ReasonCrash, ReasonReboot, ReasonFailed:
 		return string(r.Kind)
 	}
 	return string(r.Kind)

@@ -38,6 +38,8 @@ type box struct {
 	// held says why the guard has it in the freezer; "" is not at all.
 	held   string
 	ending bool // what runs of it is being ended for good
+	// evicted: the guard has ended it, see evict.
+	evicted bool
 
 	// ice is held while the freezer is changed, live while what is recorded of
 	// a sandbox that runs is: in this order, before mu and never after file,

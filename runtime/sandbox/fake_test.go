@@ -50,6 +50,8 @@ type machine struct {
 	// space is the host's disk, works says in which sandboxes a program goes on.
 	space disk.Space
 	works map[string]bool
+	// stuck: nothing stands still that is to be frozen.
+	stuck bool
 	// boom fails the named driver call.
 	boom map[string]error
 
@@ -250,8 +252,18 @@ func (m *machine) LiftIO(string) error                                         {
 func (m *machine) OOMKills(string) (uint64, error)         { return 0, nil }
 func (m *machine) Kill(_ context.Context, id string) error { m.end(id); return nil }
 
-func (m *machine) Freeze(_ context.Context, id string) error { return m.freezer(id, true) }
-func (m *machine) Thaw(_ context.Context, id string) error   { return m.freezer(id, false) }
+func (m *machine) Thaw(_ context.Context, id string) error { return m.freezer(id, false) }
+
+func (m *machine) Freeze(ctx context.Context, id string) error {
+	m.mu.Lock()
+	stuck := m.stuck
+	m.mu.Unlock()
+	if stuck {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return m.freezer(id, true)
+}
 
 // freezer stops PID 1, with which its side of the protocol is silent too.
 func (m *machine) freezer(id string, freeze bool) error {

@@ -104,6 +104,8 @@ type guard struct {
 	low bool
 	// trouble is what it cannot do, in words.
 	trouble string
+	// holding is how many lots of sandboxes are being held.
+	holding atomic.Int32
 
 	// Of the goroutine that looks alone.
 	room   int64 // at the last look, which was at
@@ -379,7 +381,7 @@ func (g *guard) hold(why string, all, someone bool) time.Duration {
 		free = g.writers(free)
 	}
 	if all || someone {
-		g.tell("hold", eachBox(free, func(b *box) error { return g.m.hold(g.m.ctx, b, why) }))
+		g.holdAll(free, why)
 	}
 	switch {
 	case !busy:

@@ -421,3 +421,34 @@ func TestGuardInodes(t *testing.T) {
 	c.m.guard.poke()
 	c.become("writer", "free", free)
 }
+
+// TestGuardEvicts: who does not stand still and works on is ended when the reserve is
+// being used up, and nobody else.
+func TestGuardEvicts(t *testing.T) {
+	c := newGuarded(t)
+	c.mu.Lock()
+	c.stuck = true
+	c.mu.Unlock()
+	c.free(5<<30 - 1<<30) // a fifth of the reserve
+	c.m.guard.poke()
+	time.Sleep(5 * evictLook)
+	if i, err := c.m.Get(everybody, "writer"); err != nil || i.State != lifecycle.Started {
+		t.Errorf("with most of the reserve: %+v, %v", i, err)
+	}
+	c.free(1 << 30)
+	c.m.guard.poke()
+	i := c.become("writer", "stopped", func(i Info) bool { return i.State == lifecycle.Stopped })
+	if i.Reason.Kind != lifecycle.ReasonDisk || i.Held != "" {
+		t.Errorf("ended: %+v", i)
+	}
+	if i, err := c.m.Get(everybody, "idle"); err != nil || i.State != lifecycle.Started {
+		t.Errorf("one that does nothing: %+v, %v", i, err)
+	}
+	c.mu.Lock()
+	c.stuck = false
+	c.mu.Unlock()
+	c.makeRoom()
+	if i, err := c.m.Start(t.Context(), everybody, "writer", StartRequest{}); err != nil || i.Reason.Kind != "" {
+		t.Errorf("started again: %+v, %v", i, err)
+	}
+}

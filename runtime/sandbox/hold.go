@@ -16,7 +16,7 @@ const holdTimeout = 2 * time.Second
 // holdable tells whether the guard could hold it: it runs, and is not frozen. The
 // caller holds b.mu.
 func (b *box) holdable() bool {
-	return !b.gone && !b.ending && b.run != nil && !b.frozen && b.held == ""
+	return !b.gone && !b.ending && !b.evicted && b.run != nil && !b.frozen && b.held == ""
 }
 
 // hold freezes a sandbox though it is started, and says why. One that cannot be

@@ -352,6 +352,6 @@ func (m *Manager) release(b *box, base uint32) {
 	if b.proc != nil {
 		_ = b.proc.Close()
 	}
-	b.proc, b.watch, b.run, b.frozen, b.held, b.ending = nil, nil, nil, false, "", false
+	b.proc, b.watch, b.run, b.frozen, b.held, b.ending, b.evicted = nil, nil, nil, false, "", false, false
 	b.mu.Unlock()
 }

@@ -54,6 +54,9 @@ func (m *Manager) died(b *box, w *watch) {
 // deathReason says why PID 1 ended when nobody asked it to. It must be called
 // before the control group is removed.
 func (m *Manager) deathReason(b *box, exit runner.Exit) lifecycle.Reason {
+	if r, ok := b.evictedReason(); ok {
+		return r
+	}
 	switch {
 	case exit.Signal == int(unix.SIGKILL) && m.oomKilled(b):
 		return lifecycle.Reason{Kind: lifecycle.ReasonOOM}

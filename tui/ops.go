@@ -143,6 +143,8 @@ func past(verb string) string {
 		return "stopped"
 	case "label":
 		return "labelled"
+	case "automate":
+		return "changed"
 	}
 	if strings.HasSuffix(verb, "e") { // delete, pause, resume, rename
 		return verb + "d"

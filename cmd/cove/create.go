@@ -19,7 +19,12 @@ func (a *app) createCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create",
 		Short: "Make a sandbox, start it, and print its name",
-		Args:  noArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && config.ValidName(args[0]) == nil {
+				return usagef("takes no argument, got %q (a name is given with -n: %s -n %s)", args[0], cmd.CommandPath(), args[0])
+			}
+			return noArgs(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			spec, err := flags.resolve(a)
 			if err != nil {

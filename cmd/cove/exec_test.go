@@ -40,6 +40,8 @@ func TestExecOutcomes(t *testing.T) {
 			"cove: exec: a: killed: out of memory (limit 64MiB)\n"},
 		{"gone", frame.ExitStatus{Code: 137, Signal: 9, Reason: frame.ReasonGone}, nil, 137,
 			"cove: exec: a: killed: the sandbox was stopped (start it with: cove start a)\n"},
+		{"gone for good", frame.ExitStatus{Code: 137, Signal: 9, Reason: frame.ReasonGone}, nil, 137,
+			"cove: exec: a: killed: the sandbox was stopped and deleted\n"},
 		{"not found", frame.ExitStatus{Code: 127, Error: "no such \x1b[31mprogram\n"}, nil, 127,
 			"cove: exec: a: no such [31mprogram\n"},
 		{"not runnable", frame.ExitStatus{Code: 126, Error: "permission denied"}, nil, 126,
@@ -49,7 +51,11 @@ func TestExecOutcomes(t *testing.T) {
 			s := newStandIn(t)
 			s.execEnds(c.st)
 			s.mux.HandleFunc("GET /v1/sandboxes/{ref}", func(w http.ResponseWriter, _ *http.Request) {
-				reply(w, http.StatusOK, api.Detail{Spec: config.Spec{Resources: config.Resources{Memory: 64 * config.MiB}}})
+				spec := config.Spec{Resources: config.Resources{Memory: 64 * config.MiB}, Automation: config.Automation{AutoDelete: config.Never}}
+				if c.name == "gone for good" {
+					spec.Automation.AutoDelete = 0
+				}
+				reply(w, http.StatusOK, api.Detail{Spec: spec})
 			})
 			args := append([]string{"exec", "a"}, append(c.args, "--", "true")...)
 			out, stderr, status := s.cove(nil, args...)

@@ -13,6 +13,7 @@ import (
 
 	"cove/runtime/api"
 	"cove/runtime/frame"
+	"cove/runtime/lifecycle"
 	"cove/tui/attach"
 )
 
@@ -172,6 +173,10 @@ func (a *app) outcome(ctx context.Context, client *api.Client, name string, req 
 		}
 		return fail(statusKilled, "killed: out of memory%s", limit)
 	case frame.ReasonGone:
+		d, err := client.Get(ctx, name)
+		if errors.Is(err, api.ErrNotFound) || err == nil && (d.Spec.Automation.AutoDelete == 0 || d.State == lifecycle.Destroying) {
+			return fail(statusKilled, "killed: the sandbox was stopped and deleted")
+		}
 		return fail(statusKilled, "killed: the sandbox was stopped (start it with: cove start %s)", name)
 	case frame.ReasonNone:
 	}

@@ -62,7 +62,7 @@ func limitsStories() []story {
 			tt.Send("Z")
 			tt.See("> Stop     50m")
 			tt.Send("2s\t\t\t0\r")
-			tt.See("automated idler   $ cove automation idler --auto-stop 2s --auto-delete 0")
+			tt.See("changed idler   $ cove automation idler --auto-stop 2s --auto-delete 0")
 			tt.Gone("> idler")
 			s.has("idler", lifecycle.Destroyed)
 			tt.Send("a")

@@ -75,6 +75,7 @@ func TestDiskQuota(t *testing.T) {
 	if out := h.inside("one", "echo x > /usr/local/x && sync /usr/local/x; dd if=/dev/zero of=/usr/local/y bs=1M count=4 conv=fsync 2>&1; true"); !strings.Contains(out, "No space left") {
 		t.Errorf("writing to /usr on a full disk: %s", out)
 	}
+	h.refuse(1, []string{"one:/var/tmp/: no space left on device\n"}, "cp", filepath.Join(binDir(t), "cove"), "one:/var/tmp/")
 	h.inside("one", "dd if=/dev/zero of=/dev/shm/x bs=1M count=4 && rm /dev/shm/x")
 	if n, said := h.fill("two", "/root/mine", 20); n != 20*mib {
 		t.Errorf("the neighbour: %d bytes, %s", n, said)

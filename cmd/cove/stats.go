@@ -25,7 +25,7 @@ func (a *app) statsCommand() *cobra.Command {
 			"On a terminal the table is live until ctrl+c; elsewhere, and with --no-stream, there is one.\n" +
 			"CPU% is of one core; MEMORY leaves out the file pages that the kernel gives back first;\n" +
 			"WAITS is for how much of the last ten seconds programs waited for the processor, memory and disks, in percent;\n" +
-			"NEXT is what the sandbox's automation does to it, and when. A column that nobody has anything for is left out, and\n" +
+			"NEXT is what the sandbox's automation does to it, and when; ? is what this host cannot tell. A column that nobody has anything for is left out, and\n" +
 			"on a terminal those that do not fit.\n" +
 			"With --since and one name there is a row for each part of the time, with what became of the sandbox.",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
@@ -124,8 +125,14 @@ func (u *unpacker) all() error {
 			}
 		}
 		if err := u.entry(name, h); err != nil {
-			if errors.Is(err, ErrHostile) || ends(err) || errors.Is(err, errStream) {
+			switch {
+			case errors.Is(err, ErrHostile), errors.Is(err, errStream):
 				return err
+			case ends(err):
+				if of, ok := errors.AsType[*fs.PathError](err); ok {
+					err = of.Err // it names the file by its last part alone
+				}
+				return fmt.Errorf("%s: %w", u.show(name), err)
 			}
 			u.sum.failed(u.show(name), err)
 		}

@@ -204,3 +204,23 @@ func TestDiskGrows(t *testing.T) {
 	h.inside("one", "seq 100000 | cmp - /var/numbers")
 	h.must("rm", "one", "plain")
 }
+
+// TestFullDiskStarts: a sandbox whose disk is full to the last block, or to the last
+// file, stops and starts, so that room can be made inside.
+func TestFullDiskStarts(t *testing.T) {
+	h := realHost(t)
+	h.must("daemon", "start")
+	for name, fill := range map[string]string{
+		"blocks": "dd if=/dev/zero of=/tmp/big bs=1M; dd if=/dev/zero of=/tmp/rest bs=512; sync",
+		"files":  "i=0; while : > /tmp/$i; do i=$((i+1)); done",
+	} {
+		h.must("create", "-p", "shell", "-n", name, "--disk", "16MiB")
+		h.inside(name, "("+fill+") > /dev/null 2>&1; ! mkdir /tmp/one-more 2> /dev/null")
+		for range 2 {
+			h.must("stop", name)
+			h.must("start", name)
+		}
+		h.inside(name, "rm -rf /tmp/*; mkdir /tmp/one-more")
+		h.must("rm", name)
+	}
+}

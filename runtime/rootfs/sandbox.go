@@ -169,7 +169,25 @@ func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os
 		}
 		_ = f.Close()
 	}
-	root, err := mounter.Overlay(mount.Overlay{Lower: []*mount.Tree{skeleton}, Upper: changes, UpperDir: upperRoot, WorkDir: workRoot})
+	own, err := hasDisk(sandboxDir, changes.Dir())
+	if err != nil {
+		return err
+	}
+	overlay := func(o mount.Overlay) (*mount.Merged, error) {
+		merged, err := mounter.Overlay(o)
+		if !own || !errors.Is(err, unix.ENOSPC) {
+			return merged, err
+		}
+		if e := spend(changes.Dir()); e != nil {
+			return nil, errors.Join(err, e)
+		}
+		if merged, err = mounter.Overlay(o); errors.Is(err, unix.ENOSPC) {
+			// Not the host's, which whoever sees ENOSPC would think.
+			return nil, fmt.Errorf("%w: %v", ErrFull, err) //nolint:errorlint // see above
+		}
+		return merged, err
+	}
+	root, err := overlay(mount.Overlay{Lower: []*mount.Tree{skeleton}, Upper: changes, UpperDir: upperRoot, WorkDir: workRoot})
 	if err != nil {
 		return err
 	}
@@ -177,11 +195,16 @@ func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os
 	if err := checkRoot(root.Dir()); err != nil {
 		return err
 	}
-	usrRoot, err := mounter.Overlay(mount.Overlay{Lower: []*mount.Tree{mask, usr}, Upper: changes, UpperDir: upperUsr, WorkDir: workUsr})
+	usrRoot, err := overlay(mount.Overlay{Lower: []*mount.Tree{mask, usr}, Upper: changes, UpperDir: upperUsr, WorkDir: workUsr})
 	if err != nil {
 		return fmt.Errorf("/usr: %w", err)
 	}
 	defer func() { err = errors.Join(err, usrRoot.Close()) }()
+	if own {
+		if err := save(changes.Dir()); err != nil {
+			return fmt.Errorf("make spare files: %w", err)
+		}
+	}
 	if err := root.Attach(target); err != nil {
 		return err
 	}

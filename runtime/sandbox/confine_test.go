@@ -128,7 +128,7 @@ func TestProcessorsRefused(t *testing.T) {
 
 func TestDiskSpeed(t *testing.T) {
 	c := newCove(t)
-	slow := spec(func(r *config.Resources) { r.IOWrite = 1 })
+	slow := spec(func(r *config.Resources) { r.IOWrite = config.MiB })
 	create := func() error {
 		_, err := c.m.Create(context.Background(), everybody, CreateRequest{Name: "a", Spec: slow})
 		return err

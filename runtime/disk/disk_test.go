@@ -677,3 +677,15 @@ func TestSetAsideLeaves(t *testing.T) {
 		t.Errorf("%d were made; %s are free, %v", made, human(space.Free), err)
 	}
 }
+
+// Who has many files waits for the next count, and not everybody behind.
+func TestCountRests(t *testing.T) {
+	for took, want := range map[time.Duration][2]time.Duration{
+		time.Millisecond: {100 * time.Millisecond, 30 * time.Second},
+		10 * time.Second: {5 * time.Second, 1000 * time.Second},
+	} {
+		if all, own := rests(took); all != want[0] || own != want[1] {
+			t.Errorf("after %v: %v and %v, want %v", took, all, own, want)
+		}
+	}
+}

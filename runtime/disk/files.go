@@ -15,9 +15,12 @@ import (
 
 const (
 	// countAgain is the least age of a count that is made again; it is older where
-	// counting takes long: of a hundred seconds at most one goes into it.
+	// counting takes long: of a hundred seconds at most one goes into one sandbox.
+	// So it is for all together, but none waits for longer than countPause behind
+	// another that has many files.
 	countAgain = 30 * time.Second
 	countRest  = 100
+	countPause = 5 * time.Second
 	// maxCounted is how many files are counted of one sandbox, and maxDepth how
 	// deep: the content is hostile. Of one that has more it is not known.
 	maxCounted = 2_000_000
@@ -42,7 +45,8 @@ type count struct {
 	bytes int64
 	known bool
 	at    time.Time // of the end of the last count
-	due   bool      // it is in the queue, or being counted
+	rest  time.Duration
+	due   bool // it is in the queue, or being counted
 }
 
 func newCounter(sandboxes string) *counter {
@@ -61,7 +65,7 @@ func (d *Driver) Files(id string) (int64, bool) {
 		n = &count{}
 		c.counts[id] = n
 	}
-	if !n.due && time.Since(n.at) >= countAgain {
+	if !n.due && time.Since(n.at) >= n.rest {
 		select {
 		case c.queue <- id:
 			n.due = true
@@ -89,13 +93,13 @@ func (c *counter) run(ctx context.Context) {
 		}
 		begin := time.Now()
 		bytes, err := c.of(ctx, id)
-		took := time.Since(begin)
+		pause, again := rests(time.Since(begin))
 		c.mu.Lock()
 		if n := c.counts[id]; n != nil {
-			*n = count{bytes: bytes, known: err == nil, at: time.Now()}
+			*n = count{bytes: bytes, known: err == nil, at: time.Now(), rest: again}
 		}
 		c.mu.Unlock()
-		rest := time.NewTimer(countRest * took)
+		rest := time.NewTimer(pause)
 		select {
 		case <-rest.C:
 		case <-ctx.Done():
@@ -103,6 +107,12 @@ func (c *counter) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// rests are for how long nothing is counted after a count that took so long, and for
+// how long that sandbox is not.
+func rests(took time.Duration) (all, own time.Duration) {
+	return min(countRest*took, countPause), max(countRest*took, countAgain)
 }
 
 // of counts what is below the sandbox's upper directories.

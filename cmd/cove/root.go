@@ -132,6 +132,8 @@ func flagError(cmd *cobra.Command, err error) error {
 func plainly(err error) error {
 	number, ok := errors.AsType[*strconv.NumError](err)
 	switch {
+	case !ok && strings.HasPrefix(err.Error(), "slog: "):
+		return errors.New("want debug, info, warn or error")
 	case !ok:
 		return err
 	case number.Func == "ParseBool":

@@ -71,7 +71,7 @@ func (a *app) statsSince(ctx context.Context, names []string, span time.Duration
 		return a.printJSON(all)
 	}
 	if span > api.HistorySpan {
-		a.warn("only the last %v are kept", config.Duration(api.HistorySpan))
+		a.warn("only the last %.0f hours are kept", api.HistorySpan.Hours())
 	}
 	if len(names) == 1 {
 		header, rows := pastRows(all[0], time.Now(), min(span, api.HistorySpan))

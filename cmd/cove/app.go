@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -64,9 +65,24 @@ func (a *app) checkDirs() error {
 	return nil
 }
 
+// statusPatience is how long a daemon that takes connections may take to tell of
+// itself: far longer than one takes that works, on whatever machine.
+const statusPatience = 20 * time.Second
+
 // status asks a daemon that is there for its status.
 func (a *app) status(ctx context.Context) (api.DaemonStatus, error) {
-	return api.New(a.dirs.Socket()).Status(ctx)
+	return a.statusWithin(ctx, statusPatience)
+}
+
+func (a *app) statusWithin(ctx context.Context, patience time.Duration) (api.DaemonStatus, error) {
+	asked, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	st, err := api.New(a.dirs.Socket()).Status(asked)
+	if err != nil && asked.Err() != nil && ctx.Err() == nil {
+		return st, hint(fmt.Errorf("the daemon at %s takes connections, but does not answer within %v", a.dirs.Socket(), patience),
+			"its log may say why; it can be killed: sandboxes run on, and the next daemon takes them over")
+	}
+	return st, err
 }
 
 // printf writes to stdout.

@@ -34,6 +34,9 @@ func holder(t *testing.T, dir string) {
 }
 
 func TestResizeMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector needs memory of its own")
+	}
 	tree, id, dir, v2 := limited(t, "memory")
 	const held = 64 << 20
 	counts := tree.limitsSwap()

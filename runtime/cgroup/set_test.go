@@ -112,6 +112,9 @@ func TestSetMemory(t *testing.T) {
 // TestMemoryInUse has a process that holds 64 MiB: it is counted, is not taken
 // back, and a limit below it is refused where the kernel refuses it.
 func TestMemoryInUse(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector needs memory of its own")
+	}
 	tree, id, dir, v2 := limited(t, "memory")
 	const held = 64 << 20
 	self, err := os.Executable()

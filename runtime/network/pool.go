@@ -30,6 +30,10 @@ type pool struct {
 	wake chan struct{}
 	done chan struct{} // closed when the filler has ended; nil: it never began
 
+	// leasing is held while a range is leased and not yet known here. It comes
+	// before mu.
+	leasing sync.Mutex
+
 	mu     sync.Mutex
 	ready  []Namespaces
 	making uint32 // the range that is being made ready, or 0
@@ -88,13 +92,10 @@ func (p *pool) short() bool {
 }
 
 func (p *pool) fill(ctx context.Context) error {
-	base, err := p.uids.Acquire(ctx, PoolOwner)
+	base, err := p.lease(ctx)
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	p.making = base
-	p.mu.Unlock()
 	ns, err := NewNamespaces(base)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,6 +105,19 @@ func (p *pool) fill(ctx context.Context) error {
 	}
 	p.ready = append(p.ready, ns)
 	return nil
+}
+
+func (p *pool) lease(ctx context.Context) (uint32, error) {
+	p.leasing.Lock()
+	defer p.leasing.Unlock()
+	base, err := p.uids.Acquire(ctx, PoolOwner)
+	if err != nil {
+		return 0, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.making = base
+	return base, nil
 }
 
 // take gives namespaces of the pool; false when it has none. What is taken is
@@ -130,7 +144,10 @@ func (p *pool) refill() {
 	}
 }
 
+// has tells whether a range that is leased for the pool is in it.
 func (p *pool) has(base uint32) bool {
+	p.leasing.Lock()
+	defer p.leasing.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, ns := range p.ready {

@@ -228,6 +228,7 @@ func TestGPUsOfTheDaemonBefore(t *testing.T) {
 	c.dies("")
 	c.abandon()
 	c.open()
+	c.rest() // what it rolls back, it does apart
 	var held *GPUError
 	if err := c.withGPU(everybody, "c", gpuSpec(0, false, "0")); !errors.As(err, &held) || !strings.Contains(held.Message, "is held by a") {
 		t.Errorf("%v", err)

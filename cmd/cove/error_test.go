@@ -100,7 +100,7 @@ func TestFullDisk(t *testing.T) {
 	h.must("exec", "first", "--", "sh", "-c", "echo precious > ~/file; sync")
 	// It is not a sandbox that fills it: those are held at the reserve.
 	sh(t, "head -c 200M /dev/zero > "+filepath.Join(state, "filler")+" || true")
-	if _, stderr, code := h.cove("exec", "first", "--", "sh", "-c", "echo more > ~/more"); code == 0 || strings.Count(stderr, "\n") != 1 {
+	if _, stderr, code := h.cove("exec", "first", "--", "sh", "-c", "head -c 8M /dev/zero > ~/more"); code == 0 || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("writing on a full disk: status %d, %q", code, stderr)
 	}
 	for i := range 3 {

@@ -103,12 +103,17 @@ func (g *guard) holdWithin(ctx context.Context, b *box, why string) error {
 // since others may write meanwhile.
 func (g *guard) holdAll(boxes []*box, why string) {
 	done := make(chan struct{})
+	begin := time.Now()
 	g.holding.Add(1)
 	g.m.wg.Go(func() {
 		defer close(done)
 		err := eachBox(boxes, func(b *box) error { return g.holdWithin(g.m.ctx, b, why) })
 		if left := g.holding.Add(-1); err != nil || left == 0 {
 			g.tell("hold", err)
+		}
+		// There may be room by now, with one that was frozen after it was seen.
+		if time.Since(begin) > holdPatience {
+			g.poke()
 		}
 	})
 	patience := time.NewTimer(holdPatience)

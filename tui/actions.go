@@ -398,7 +398,7 @@ func appActions() []action.Action[scope] {
 			Run: func(c scope) tea.Cmd { c.app.showError(); return nil },
 		},
 		{
-			ID: actBack, Keys: on("esc", "alt+esc"), Title: "back", Help: "One step back: closes the details, removes the message, the marks, the filter. It never quits.",
+			ID: actBack, Keys: on("esc"), Title: "back", Help: "One step back: closes the details, removes the message, the marks, the filter. It never quits.",
 			Run: func(c scope) tea.Cmd { c.app.back(); return nil },
 		},
 		{

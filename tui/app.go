@@ -165,6 +165,12 @@ func (a *App) handle(msg tea.Msg) tea.Cmd {
 	case tea.ColorProfileMsg:
 		a.restyle(func(o *theme.Options) { o.NoColor = o.NoColor || msg.Profile <= colorprofile.ASCII })
 	case tea.KeyPressMsg:
+		// What terminals send for esc with alt is esc twice, and it is that which
+		// people press: they want to be out.
+		if msg.Code == tea.KeyEscape && msg.Mod == tea.ModAlt {
+			msg.Mod = 0
+			return tea.Sequence(a.key(msg), a.key(msg))
+		}
 		return a.key(msg)
 	case tea.PasteMsg:
 		return a.paste(msg.Content)

@@ -43,15 +43,28 @@ func (s *scene) tui(cols, rows int) *terminal {
 // pick selects the row of a sandbox.
 func (t *terminal) pick(name string) {
 	t.t.Helper()
-	t.Send("g")
-	last := ""
+	at := func(sc tuitest.Screen) (string, int) {
+		l, y := sc.Line("> ")
+		_, l, _ = strings.Cut(l, "> ")
+		l, _, _ = strings.Cut(l, " ")
+		return l, y
+	}
 	for range 50 {
-		sc := t.Wait("a row", func(sc tuitest.Screen) bool { l, y := sc.Line("> "); return y >= 0 && l != last })
-		if sc.Has("> " + name) {
+		sc := t.Wait("the row of "+name, func(sc tuitest.Screen) bool {
+			_, there := row(sc, name)
+			now, y := at(sc)
+			return y >= 0 && (there >= 0 || now == name)
+		})
+		now, y := at(sc)
+		if now == name {
 			return
 		}
-		last, _ = sc.Line("> ")
-		t.Send("j")
+		key := "j"
+		if _, there := row(sc, name); there < y {
+			key = "k"
+		}
+		t.Send(key)
+		t.Wait("another row", func(sc tuitest.Screen) bool { l, _ := at(sc); return l != now })
 	}
 	t.t.Fatalf("there is no row of %s\n%s", name, t.Screen().Text())
 }

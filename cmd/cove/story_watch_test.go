@@ -106,6 +106,7 @@ func watchStories() []story {
 			}
 			tt.Send("/\x15label:team=ml !one\r")
 			tt.See("2 of 5")
+			tt.pick("three-x")
 			tt.Send("m")
 			tt.See("Rename three-x")
 			tt.Send("\x15four-x\r")

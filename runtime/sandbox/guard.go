@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"cove/runtime/disk"
 	"cove/runtime/doctor"
@@ -142,8 +145,17 @@ func (g *guard) adopt() {
 	}
 }
 
+// guardNice is how the thread that looks stands among others (setpriority(2)): the
+// machine is busiest when somebody fills its disk, and a look that comes late
+// comes too late. It starts no other thread or process, which would inherit it.
+const guardNice = -15
+
 // run looks until the Manager closes.
 func (g *guard) run() {
+	runtime.LockOSThread() // for good: it ends with its goroutine
+	if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), guardNice); err != nil {
+		g.m.log.Debug("the guard of the host's disk has no priority", "error", err)
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -39,8 +39,6 @@ func Unenforced(s Spec) []Problem {
 	}
 	refuse(len(s.Volumes) > 0, "volumes", entries(len(s.Volumes)), remove)
 
-	a := s.Automation
-	refuse(a.AutoArchive != Never, "automation.auto_archive", a.AutoArchive.String(), `set it to "never"`)
 	return problems
 }
 

@@ -283,7 +283,6 @@ func TestAutomationCommand(t *testing.T) {
 		t.Errorf("a stopped one:\n%s", got)
 	}
 	h.refuse(2, []string{"--auto-stop", "soon"}, "automation", "a", "--auto-stop", "soon")
-	h.refuse(2, []string{"automation.auto_archive", "cannot enforce"}, "automation", "a", "--auto-archive", "7d")
 	h.refuse(1, []string{"is over already"}, "automation", "a", "--ttl", "1ms")
 	h.refuse(1, []string{"none", "no such sandbox"}, "automation", "none", "--ttl", "1h")
 	h.refuse(1, []string{"none", "no such sandbox"}, "touch", "none")

@@ -13,6 +13,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/api"
+	"cove/runtime/archive"
 	"cove/runtime/cgroup"
 	"cove/runtime/disk"
 	"cove/runtime/doctor"
@@ -213,7 +214,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Runner:  &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
 		Cgroups: groups,
 		Limiter: groups,
-		Meters:  groups.Meters(), CPUTimer: groups, Unwritten: groups,
+		Meters:  groups.Meters(), CPUTimer: groups, Unwritten: groups, Archiver: archive.Files{},
 		Leases:  leases,
 		Network: net, NetworkCounter: net,
 		Bundler:  bundler{init: initPath, host: host, lxcfs: lxcfs.New(), log: log},

@@ -204,7 +204,7 @@ func mark(h *host, f *fate) {
 func verify(t *testing.T, h *host, f *fate) {
 	t.Helper()
 	switch stateOf(h, f.name) {
-	case lifecycle.Stopped:
+	case lifecycle.Stopped, lifecycle.Archived:
 		h.must("start", f.name)
 	case lifecycle.Paused:
 		h.must("resume", f.name)

@@ -64,6 +64,13 @@ func TestKilledAtEveryStage(t *testing.T) {
 		{"resize", "memory", lifecycle.Started},
 		{"resize", "cpu", lifecycle.Started},
 		{"resize", "recorded", lifecycle.Started},
+		// The files are where they were, or in the archive.
+		{"archive", "archiving", lifecycle.Stopped},
+		{"archive", "saved", lifecycle.Stopped},
+		{"archive", "recorded", lifecycle.Archived},
+		{"restore", "restoring", lifecycle.Archived},
+		{"restore", "restored", lifecycle.Archived},
+		{"restore", "recorded", lifecycle.Stopped},
 		{"rename", "linked", lifecycle.Started},
 		{"rename", "recorded", lifecycle.Destroyed},
 	} {
@@ -74,14 +81,20 @@ func TestKilledAtEveryStage(t *testing.T) {
 			if c.op != "create" {
 				h.must("create", "-p", "shell", "--disk", "32MiB", "-n", f.name)
 				mark(h, f)
-				if c.op == "start" || c.op == "cp" {
+				if c.op == "start" || c.op == "cp" || c.op == "archive" {
 					h.must("stop", f.name)
+				}
+				if c.op == "restore" {
+					h.must("archive", "--stop", f.name)
 				}
 				if c.op == "resume" {
 					h.must("pause", f.name)
 				}
 			}
 			h.must("daemon", "stop")
+			if c.op == "restore" {
+				c.op = "start"
+			}
 			ended := h.daemonThatDies(c.op + "." + c.stage)
 			args := map[string][]string{
 				"create": {"create", "-p", "shell", "--disk", "32MiB", "-n", f.name}, "delete": {"rm", f.name}, "rename": {"rename", f.name, "renamed"}, "cp": {"cp", f.name + ":/etc/hostname", "-"},

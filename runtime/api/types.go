@@ -14,6 +14,7 @@
 //	POST   /sandboxes/{ref}/restart   StartRequest -> Sandbox
 //	POST   /sandboxes/{ref}/pause     Sandbox
 //	POST   /sandboxes/{ref}/resume    Sandbox
+//	POST   /sandboxes/{ref}/archive   ArchiveRequest -> Sandbox
 //	POST   /sandboxes/{ref}/rename    RenameRequest -> Sandbox
 //	POST   /sandboxes/{ref}/labels    LabelsRequest -> Sandbox
 //	GET    /sandboxes/{ref}/sessions  []Session

@@ -7,6 +7,13 @@ import (
 	"cove/config"
 )
 
+// ArchiveRequest puts a sandbox's files into an archive: POST
+// /v1/sandboxes/{ref}/archive.
+type ArchiveRequest struct {
+	// Stop stops one that is started first.
+	Stop bool `json:"stop,omitempty"`
+}
+
 // RenameRequest gives a sandbox another name: POST /v1/sandboxes/{ref}/rename.
 type RenameRequest struct {
 	Name string `json:"name"`
@@ -48,6 +55,15 @@ func (c *Client) Pause(ctx context.Context, ref string) (Sandbox, error) {
 func (c *Client) Resume(ctx context.Context, ref string) (Sandbox, error) {
 	var s Sandbox
 	return s, c.of(ctx, http.MethodPost, ref, "resume", nil, nil, &s)
+}
+
+// Archive puts the files of a stopped sandbox into a verified archive, which a
+// start brings back; one that is archived is as it is. Codes: not_found,
+// conflict, exhausted (the host's disk is full; it is stopped as before).
+// Stable.
+func (c *Client) Archive(ctx context.Context, ref string, r ArchiveRequest) (Sandbox, error) {
+	var s Sandbox
+	return s, c.of(ctx, http.MethodPost, ref, "archive", nil, r, &s)
 }
 
 // Rename gives a sandbox another name, in every state but destroyed; its

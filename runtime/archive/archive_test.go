@@ -392,7 +392,7 @@ func TestSave(t *testing.T) {
 		t.Errorf("%v, %v", st.Mode(), err)
 	}
 	// What fails, or is called off, leaves what was there, and nothing else.
-	must(t, os.WriteFile(filepath.Join(dir, "box"+partial), []byte("of a crash"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "box"+Partial), []byte("of a crash"), 0o600))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	called := errors.New("called off")
 	_, err = Save(ctx, d, "box", openDir(t, root), WriteOptions{Progress: func(int64) { cancel(called) }})

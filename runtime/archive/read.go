@@ -34,6 +34,21 @@ func Verify(ctx context.Context, r io.Reader, o ReadOptions) (meta json.RawMessa
 	return read(ctx, r, o, nil)
 }
 
+// Files makes and reads archives; it is the functions of this package as an
+// interface may want them.
+type Files struct{}
+
+// Save is [Save].
+func (Files) Save(ctx context.Context, dir *os.File, name string, tree *os.File, o WriteOptions) (Manifest, error) {
+	return Save(ctx, dir, name, tree, o)
+}
+
+// Read is [Read], without what is kept beside the tree.
+func (Files) Read(ctx context.Context, from io.Reader, tree *os.File, o ReadOptions) (Manifest, error) {
+	_, m, err := Read(ctx, from, tree, o)
+	return m, err
+}
+
 // Meta reads what is kept beside the tree, and nothing more: it is not proved.
 // Errors are those of [Read].
 func Meta(ctx context.Context, r io.Reader) (json.RawMessage, error) {

@@ -13,8 +13,8 @@ import (
 	"cove/runtime/mount"
 )
 
-// partial is what an archive is called until it is whole and proved.
-const partial = ".partial"
+// Partial ends what an archive is called until it is whole and proved.
+const Partial = ".partial"
 
 // Save keeps the tree below tree as the archive name in dir. When it returns nil
 // the archive is on disk under its name, and was read back from there and found
@@ -25,7 +25,7 @@ func Save(ctx context.Context, dir *os.File, name string, tree *os.File, o Write
 	if name == "" || strings.Contains(name, "/") || strings.HasPrefix(name, ".") {
 		return Manifest{}, fmt.Errorf("save archive: the name %q", name)
 	}
-	tmp := name + partial
+	tmp := name + Partial
 	if err := unlink(dir, tmp); err != nil {
 		return Manifest{}, fmt.Errorf("save archive: %w", err)
 	}

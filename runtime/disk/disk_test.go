@@ -379,7 +379,7 @@ func TestDiskGrowsWithItsFiles(t *testing.T) {
 	}
 	_ = root.Close()
 	w.leave("one")
-	fsck(t, filepath.Join(w.dir("one"), imageFile))
+	fsck(t, filepath.Join(w.dir("one"), ImageFile))
 }
 
 func fsck(t testing.TB, image string) {
@@ -398,7 +398,7 @@ func TestDamagedImageIsNotMounted(t *testing.T) {
 	if err := w.d.Open(context.Background(), "one", s); !errors.Is(err, ErrDamaged) {
 		t.Errorf("no image: %v", err)
 	}
-	image := filepath.Join(w.dir("one"), imageFile)
+	image := filepath.Join(w.dir("one"), ImageFile)
 	if err := os.WriteFile(image, make([]byte, mib), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +415,7 @@ func TestDamagedImageIsNotMounted(t *testing.T) {
 	_ = root.Close()
 	w.leave("two")
 	// The kernel met an error: it is checked, and in order again.
-	image = filepath.Join(w.dir("two"), imageFile)
+	image = filepath.Join(w.dir("two"), ImageFile)
 	if out, err := exec.Command("/usr/sbin/debugfs", "-w", "-R", "set_super_value state 2", image).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -519,7 +519,7 @@ func TestFullHostBehindADisk(t *testing.T) {
 	_ = root.Close()
 	w.leave("one")
 	// Space is back.
-	image := filepath.Join(w.dir("one"), imageFile)
+	image := filepath.Join(w.dir("one"), ImageFile)
 	sh(t, "rm "+host+"/ballast")
 	root = w.open("one", s)
 	for i := range 50 {
@@ -570,8 +570,8 @@ func TestPowerCut(t *testing.T) {
 	if err := os.Mkdir(w.dir("cut"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	sh(t, "cp --sparse=always "+filepath.Join(w.dir("one"), imageFile)+" "+w.dir("cut"))
-	image := filepath.Join(w.dir("cut"), imageFile)
+	sh(t, "cp --sparse=always "+filepath.Join(w.dir("one"), ImageFile)+" "+w.dir("cut"))
+	image := filepath.Join(w.dir("cut"), ImageFile)
 	if out, _ := exec.Command("/usr/sbin/dumpe2fs", "-h", image).CombinedOutput(); !strings.Contains(string(out), "needs_recovery") {
 		t.Errorf("the copy was not taken of a mounted file system:\n%s", out)
 	}

@@ -137,7 +137,7 @@ func (d *Driver) Create(ctx context.Context, id, dir string, s Spec) (*os.File, 
 		return os.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	}
 	s.Size = whole(s.Size)
-	path := filepath.Join(dir, imageFile)
+	path := filepath.Join(dir, ImageFile)
 	image, err := d.makeImage(ctx, path, s)
 	if err != nil {
 		return nil, err
@@ -274,10 +274,10 @@ func (d *Driver) serves(id string) bool {
 
 // lockImage opens the sandbox's image and tells whether nobody else has it.
 func (d *Driver) lockImage(id string) (*os.File, bool, error) {
-	path := filepath.Join(d.sandboxes, id, imageFile)
+	path := filepath.Join(d.sandboxes, id, ImageFile)
 	image, err := os.OpenFile(path, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, false, fmt.Errorf("%w: %s is missing", ErrDamaged, imageFile)
+		return nil, false, fmt.Errorf("%w: %s is missing", ErrDamaged, ImageFile)
 	}
 	if err != nil {
 		return nil, false, err
@@ -376,10 +376,25 @@ func (d *Driver) Tree(dir string, id *mount.IDMap) (*mount.Tree, error) {
 	if h != nil {
 		return mount.FileSystem("ext4", "/dev/"+h.loop, extOptions(), id)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, imageFile)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(dir, ImageFile)); !errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(ErrNotOpen, err)
 	}
 	return mount.Clone(dir, id, false)
+}
+
+// Root is the root directory of the files of an open disk; the caller closes it, and
+// must have done so when the disk is to be closed. Errors: [ErrNotOpen].
+func (d *Driver) Root(id string) (*os.File, error) {
+	h := d.handle(id)
+	if h == nil {
+		return nil, ErrNotOpen
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.closed {
+		return nil, ErrNotOpen
+	}
+	return mount.OpenWithin(h.root, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 }
 
 // Leave takes the sandbox's disk out of use, and returns what closes it, for who

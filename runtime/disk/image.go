@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	imageFile   = "disk.img"
+	ImageFile   = "disk.img"
 	templateDir = "disks"
 	// templatePrefix names the layout too: when it changes, so does this.
 	templatePrefix = "ext4-1-"

@@ -46,7 +46,7 @@ func (d *Driver) probe(ctx context.Context) (checks []Check, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	image, err := d.makeImage(ctx, filepath.Join(dir, imageFile), Spec{Size: probeSize})
+	image, err := d.makeImage(ctx, filepath.Join(dir, ImageFile), Spec{Size: probeSize})
 	if err != nil {
 		return nil, err
 	}

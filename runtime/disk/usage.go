@@ -28,7 +28,7 @@ func (d *Driver) Usage(id string) (Usage, error) {
 	if h := d.handle(id); h != nil {
 		return h.usage()
 	}
-	image, err := os.OpenFile(filepath.Join(d.sandboxes, id, imageFile), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	image, err := os.OpenFile(filepath.Join(d.sandboxes, id, ImageFile), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return Usage{}, nil
 	}

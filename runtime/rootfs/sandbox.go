@@ -26,6 +26,13 @@ const (
 	workUsr   = "work/usr"
 )
 
+// Upper is the directory that holds all that a sandbox has changed: what is kept
+// of it in an archive.
+const Upper = "upper"
+
+// Dirs are the directories that [Create] makes, without those below them.
+func Dirs() []string { return []string{Upper, "work"} }
+
 // Create makes the directories that hold a sandbox's changes in top, its
 // directory or the root of its disk, and writes /etc/hostname and /etc/hosts
 // for hostname ("" leaves the skeleton's) and /etc/gitconfig ("" writes none). What exists is kept, so it may be

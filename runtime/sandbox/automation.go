@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -316,10 +315,6 @@ func (a *automation) claim(b *box) (*operation, plan) {
 	if !ok || p.held || p.in > 0 || lifecycle.Check(p.op, b.state) != lifecycle.Allowed {
 		return nil, plan{}
 	}
-	if p.op == lifecycle.OpArchive && m.opt.Archiver == nil {
-		b.trying = tries{key: p.key, why: "this build has no archives", next: now.Awake + retryLast}
-		return nil, plan{}
-	}
 	o := m.newOperation(b, p.op)
 	o.auto, o.args = true, opArgs{Reason: p.reason()}
 	b.op = o
@@ -382,28 +377,4 @@ func (m *Manager) remove(o *operation, r lifecycle.Reason) error {
 	b.reason = r // it goes with the news of its end
 	b.mu.Unlock()
 	return m.discard(b)
-}
-
-// archive puts a stopped sandbox away, for r.
-func (m *Manager) archive(o *operation, r lifecycle.Reason) error {
-	b := o.b
-	o.enter(lifecycle.Archiving)
-	if err := o.point("archiving"); err != nil {
-		o.enter(lifecycle.Stopped)
-		return err
-	}
-	if err := m.opt.Archiver.Archive(o.ctx, b.id, m.stateDir(b.id)); err != nil {
-		o.enter(lifecycle.Stopped)
-		return fmt.Errorf("archive it: %w", err)
-	}
-	err := m.save(b, func(rec *record) {
-		b.reason, rec.Reason = r, r
-		rec.Rest = lifecycle.Archived
-	})
-	if err != nil {
-		o.enter(lifecycle.Stopped)
-		return noSpace(fmt.Errorf("record the archive: %w", err))
-	}
-	o.enter(lifecycle.Archived)
-	return nil
 }

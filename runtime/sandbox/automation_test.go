@@ -656,41 +656,6 @@ func TestExecOrStop(t *testing.T) {
 	c.rest()
 }
 
-func TestArchiveHook(t *testing.T) {
-	c := newTimed(t)
-	i := c.made("a", func(a *config.Automation) { a.AutoArchive, a.AutoDelete = seconds(60), seconds(600) })
-	c.must("stop", "a")
-	if d := c.due("a"); d == nil || d.Action != lifecycle.OpArchive || d.Key != "auto_archive" {
-		t.Errorf("due: %+v", d)
-	}
-	c.fail("archive", errors.New("no space"))
-	c.pass(62*time.Second, time.Second)
-	c.expectState("a", lifecycle.Stopped, lifecycle.ReasonUser)
-	if d := c.due("a"); d == nil || !strings.Contains(d.Error, "no space") {
-		t.Errorf("an archive that failed: %+v", d)
-	}
-	c.fail("archive", nil)
-	c.pass(5*time.Second, time.Second)
-	c.expectState("a", lifecycle.Archived, lifecycle.ReasonAutoArchive)
-	if !slices.Equal(c.archived, []string{i.ID}) {
-		t.Errorf("archived: %v", c.archived)
-	}
-	// It is found as it was left, and not deleted: it takes no place.
-	c.abandon()
-	c.open()
-	c.pass(time.Hour, time.Minute)
-	c.expectState("a", lifecycle.Archived, lifecycle.ReasonAutoArchive)
-
-	// Without archives the key is refused.
-	c.m.opt.Archiver = nil
-	spec := testSpec()
-	spec.Automation.AutoArchive = seconds(60)
-	var invalid *InvalidError
-	if _, err := c.m.Create(context.Background(), everybody, CreateRequest{Spec: spec}); !errors.As(err, &invalid) || !invalid.Unsupported {
-		t.Errorf("auto_archive without archives: %v", err)
-	}
-}
-
 func TestTouchAndSetAutomation(t *testing.T) {
 	c := newTimed(t)
 	c.made("a", func(a *config.Automation) { a.AutoStop = seconds(60) })

@@ -3,10 +3,14 @@ package sandbox
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"sync"
 	"testing"
 	"time"
+
+	"cove/runtime/archive"
 )
 
 // clock is the machine's clocks as a test moves them.
@@ -68,14 +72,22 @@ func (m *machine) Bytes(id string) (rx, tx int64, ok bool) {
 	return m.bytes[id], 0, ok
 }
 
-func (m *machine) Archive(_ context.Context, id, _ string) error {
+// Save and Read are the real ones, but where the test has them fail.
+func (m *machine) Save(ctx context.Context, dir *os.File, name string, tree *os.File, o archive.WriteOptions) (archive.Manifest, error) {
 	if err := m.fails("archive"); err != nil {
-		return err
+		return archive.Manifest{}, err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.archived = append(m.archived, id)
-	return nil
+	if m.archiving != nil {
+		m.archiving(ctx)
+	}
+	return archive.Save(ctx, dir, name, tree, o)
+}
+
+func (m *machine) Read(ctx context.Context, from io.Reader, tree *os.File, o archive.ReadOptions) (archive.Manifest, error) {
+	if err := m.fails("restore"); err != nil {
+		return archive.Manifest{}, err
+	}
+	return archive.Files{}.Read(ctx, from, tree, o)
 }
 
 func (m *machine) use(id string, cpu time.Duration, bytes int64) {

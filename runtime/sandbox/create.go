@@ -80,7 +80,7 @@ func (m *Manager) validate(r CreateRequest) error {
 	if p := r.Spec.Validate(); len(p) > 0 {
 		return &InvalidError{Problems: p}
 	}
-	if p := m.enforced(r.Spec); len(p) > 0 {
+	if p := config.Unenforced(r.Spec); len(p) > 0 {
 		return &InvalidError{Problems: p, Unsupported: true}
 	}
 	return nil

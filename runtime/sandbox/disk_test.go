@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -19,13 +20,14 @@ type fakeDisks struct {
 	// open and sizes are by sandbox.
 	open  map[string]bool
 	sizes map[string]int64
+	dir   string // of all sandboxes
 }
 
 // disks are those of a new daemon.
 func (m *machine) disks() *fakeDisks {
 	f := &fakeDisks{m: m, open: map[string]bool{}, sizes: map[string]int64{}}
 	if m.fake != nil {
-		f.sizes = m.fake.sizes
+		f.sizes, f.dir = m.fake.sizes, m.fake.dir
 	}
 	m.fake = f
 	return f
@@ -38,7 +40,7 @@ func (f *fakeDisks) Create(_ context.Context, id, dir string, s disk.Spec) (*os.
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s.Size > 0 {
-		f.open[id], f.sizes[id] = true, s.Size
+		f.open[id], f.sizes[id], f.dir = true, s.Size, filepath.Dir(dir)
 	}
 	return os.Open(dir)
 }
@@ -68,6 +70,15 @@ func (f *fakeDisks) Device(id string) (disk.Device, error) {
 		return disk.Device{}, disk.ErrNotOpen
 	}
 	return disk.Device{Major: 7, Minor: 1}, nil
+}
+
+func (f *fakeDisks) Root(id string) (*os.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.open[id] {
+		return nil, disk.ErrNotOpen
+	}
+	return os.Open(filepath.Join(f.dir, id))
 }
 
 func (f *fakeDisks) Usage(id string) (disk.Usage, error) {

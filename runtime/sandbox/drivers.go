@@ -2,10 +2,12 @@ package sandbox
 
 import (
 	"context"
+	"io"
 	"os"
 	"time"
 
 	"cove/config"
+	"cove/runtime/archive"
 	"cove/runtime/cgroup"
 	"cove/runtime/disk"
 	"cove/runtime/gpu"
@@ -59,6 +61,9 @@ type Disks interface {
 	// Files is what the files of a sandbox without a disk occupy, some time ago;
 	// false where that is not known. It waits for nothing.
 	Files(id string) (int64, bool)
+	// Root is the root of the files of an open disk; the caller closes it.
+	// disk.ErrNotOpen.
+	Root(id string) (*os.File, error)
 	// Grow makes the disk as large as s says: at once where it is open,
 	// disk.ErrOffline where that cannot be done on this machine. disk.ErrShrink,
 	// disk.ErrNoSpace. What a killed daemon left half done, the same call does to
@@ -244,9 +249,11 @@ type CPUTimer interface {
 	CPUTime(id string) (time.Duration, error)
 }
 
-// Archiver puts sandboxes away that have been stopped for long.
+// Archiver keeps trees of files in archives. Errors are those of package archive.
 type Archiver interface {
-	// Archive makes a verified archive of the stopped sandbox whose directory
-	// is dir, and takes its files from there. When it fails all is as before.
-	Archive(ctx context.Context, id, dir string) error
+	// Save keeps tree as the file name in dir, proved by reading it back. When it
+	// fails all is as before.
+	Save(ctx context.Context, dir *os.File, name string, tree *os.File, o archive.WriteOptions) (archive.Manifest, error)
+	// Read makes the tree of an archive below an empty directory.
+	Read(ctx context.Context, from io.Reader, tree *os.File, o archive.ReadOptions) (archive.Manifest, error)
 }

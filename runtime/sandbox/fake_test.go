@@ -52,6 +52,8 @@ type machine struct {
 	works map[string]bool
 	// stuck: nothing stands still that is to be frozen.
 	stuck bool
+	// archiving, where it is set, is called while an archive is made.
+	archiving func(context.Context)
 	// boom fails the named driver call.
 	boom map[string]error
 
@@ -62,7 +64,6 @@ type machine struct {
 	bytes    map[string]int64
 	sessions map[string][]guest.SessionInfo
 	deaf     map[string]bool
-	archived []string
 }
 
 // proc is one sandbox's PID 1.
@@ -446,11 +447,11 @@ func (c *cove) open() {
 		Rootfs: c, Disks: c.disks(), Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
 		Space: c.hostSpace, CPUTimer: c, Processors: c.processors, IODevice: c.device,
 		OnStage: func(_, stage string) { c.stage(stage) },
-		GPUs:    c.gpus,
+		GPUs:    c.gpus, Archiver: c,
 	}
 	if c.timed {
 		opt.Now, opt.Clock = func() time.Time { return c.time.now().Wall }, c.time.now
-		opt.CPUTimer, opt.NetworkCounter, opt.Archiver = c, c, c
+		opt.CPUTimer, opt.NetworkCounter = c, c
 	}
 	m, err := Open(context.Background(), opt)
 	if err != nil {

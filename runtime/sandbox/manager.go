@@ -58,7 +58,7 @@ type Options struct {
 	// CPUTimer tells automation who is in use, without it nobody is by the
 	// processor time; and the guard who does anything, without it everybody may.
 	CPUTimer CPUTimer
-	// Archiver makes archives; without it auto_archive is refused.
+	// Archiver makes archives.
 	Archiver Archiver
 
 	// Space measures the file system of the state directory; nil asks the kernel.

@@ -55,7 +55,7 @@ func (m *Manager) begin(ctx context.Context, b *box, op lifecycle.Operation) (*o
 		switch {
 		case verdict == lifecycle.Nothing && leadsTo(cur.op, op):
 			return nil, cur, nil
-		case op == lifecycle.OpDelete:
+		case op == lifecycle.OpDelete, verdict == lifecycle.Cancels:
 			cur.cancel(ErrCanceled)
 			select {
 			case <-cur.done:

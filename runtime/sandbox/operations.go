@@ -43,6 +43,12 @@ func (m *Manager) Start(ctx context.Context, c Caller, ref string, r StartReques
 // start is the body of the operation; set is as for launch.
 func (m *Manager) start(o *operation, r StartRequest, set *volume.Set) error {
 	b := o.b
+	if b.record().Rest == lifecycle.Archived {
+		if err := m.restore(o); err != nil {
+			return err
+		}
+		o.from = lifecycle.Stopped
+	}
 	o.enter(lifecycle.Starting)
 	err := asMount(m.launch(o, r.Secrets, set))
 	if err == nil && !r.SkipSetup {

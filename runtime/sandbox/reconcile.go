@@ -226,6 +226,9 @@ func (m *Manager) settle(f *found) {
 			b.mu.Unlock()
 		}
 	}
+	if !f.live && b.state != lifecycle.Unknown {
+		m.tidyArchive(b)
+	}
 	switch {
 	case f.op == lifecycle.OpDelete:
 		m.finish(b, lifecycle.OpDelete, func(o *operation) error { return m.remove(o, f.reason()) })

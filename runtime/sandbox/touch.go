@@ -101,14 +101,6 @@ func (m *Manager) alive(b *box) error {
 	}
 }
 
-// enforced are the keys of a spec that this build does not put into effect.
-func (m *Manager) enforced(s config.Spec) []config.Problem {
-	if m.opt.Archiver != nil {
-		s.Automation.AutoArchive = config.Never
-	}
-	return config.Unenforced(s)
-}
-
 // opArgs are why a stop or delete was begun, for the daemon that finishes it.
 type opArgs struct {
 	Reason lifecycle.Reason `json:"reason,omitzero"`

@@ -22,6 +22,7 @@ type Manager interface {
 	Delete(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
 	Pause(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
 	Resume(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
+	Archive(ctx context.Context, c sandbox.Caller, ref string, stop bool) (sandbox.Info, error)
 	Resize(ctx context.Context, c sandbox.Caller, ref string, r sandbox.ResizeRequest) (sandbox.Info, error)
 	Rename(ctx context.Context, c sandbox.Caller, ref, name string) (sandbox.Info, error)
 	SetNetwork(ctx context.Context, c sandbox.Caller, ref string, n config.Network) (sandbox.Info, error)

@@ -184,6 +184,10 @@ func (m *memory) Pause(ctx context.Context, c sandbox.Caller, ref string) (sandb
 	return m.op(ctx, c, ref, "pause")
 }
 
+func (m *memory) Archive(ctx context.Context, c sandbox.Caller, ref string, _ bool) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "archive")
+}
+
 func (m *memory) Resume(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error) {
 	return m.op(ctx, c, ref, "resume")
 }

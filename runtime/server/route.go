@@ -41,6 +41,7 @@ func routes() []route {
 		{method: http.MethodPost, path: "/sandboxes/{ref}/stop", handle: (*request).stop},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/restart", handle: (*request).restart},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/pause", handle: (*request).pause},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/archive", handle: (*request).archive},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/resume", handle: (*request).resume},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/resize", handle: (*request).resize},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/rename", handle: (*request).rename},

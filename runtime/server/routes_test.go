@@ -32,6 +32,7 @@ var surface = []struct {
 	{path: "/v1/sandboxes/%ref%/stop", allow: "POST", method: "POST", status: 200},
 	{path: "/v1/sandboxes/%ref%/restart", allow: "POST", method: "POST", status: 200},
 	{path: "/v1/sandboxes/%ref%/pause", allow: "POST", method: "POST", status: 200},
+	{path: "/v1/sandboxes/%ref%/archive", allow: "POST", method: "POST", status: 200},
 	{path: "/v1/sandboxes/%ref%/resume", allow: "POST", method: "POST", status: 200},
 	{path: "/v1/sandboxes/%ref%/resize", allow: "POST", method: "POST", body: `{"cpu":1}`, status: 200},
 	{path: "/v1/sandboxes/%ref%/rename", allow: "POST", method: "POST", body: `{"name":"%new%"}`, status: 200},

@@ -23,6 +23,15 @@ func (q *request) resume() error {
 	return q.changed(http.StatusOK, i, err)
 }
 
+func (q *request) archive() error {
+	var in api.ArchiveRequest
+	if err := q.body(&in); err != nil {
+		return err
+	}
+	i, err := q.s.opt.Manager.Archive(q.r.Context(), q.caller, q.ref, in.Stop)
+	return q.changed(http.StatusOK, i, err)
+}
+
 func (q *request) resize() error {
 	var in api.ResizeRequest
 	if err := q.body(&in); err != nil {

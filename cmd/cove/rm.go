@@ -13,7 +13,7 @@ func (a *app) rmCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:               "rm NAME...",
 		Aliases:           []string{"delete"},
-		Short:             "Delete sandboxes, in whatever state they are",
+		Short:             "Delete sandboxes, in whatever state they are; cove undo brings one back",
 		Args:              someNames,
 		ValidArgsFunction: a.sandboxNames(0),
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -23,6 +23,6 @@ func (a *app) rmCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&now, "now", false, "keep nothing to undo it with (this build never does)")
+	c.Flags().BoolVar(&now, "now", false, "keep nothing for cove undo")
 	return c
 }

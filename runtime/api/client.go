@@ -133,9 +133,8 @@ func (c *Client) Restart(ctx context.Context, ref string, r StartRequest) (Sandb
 }
 
 // Delete deletes a sandbox in whatever state it is, cancelling what is under
-// way, and returns the last that was known of it. With now nothing is kept that
-// it could be restored from; this daemon keeps nothing in either case. Codes:
-// not_found. Stable.
+// way, and returns the last that was known of it. Unless now is set it is kept
+// for a while, see [Client.Undo]. Codes: not_found. Stable.
 func (c *Client) Delete(ctx context.Context, ref string, now bool) (Sandbox, error) {
 	var q url.Values
 	if now {

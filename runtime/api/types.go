@@ -27,6 +27,8 @@
 //	POST   /sandboxes/{ref}/automation AutomationRequest -> Sandbox
 //	POST   /sandboxes/{ref}/touch     Sandbox
 //	GET    /sandboxes/{ref}/history   History; query since=DURATION
+//	GET    /deleted                   []Deleted
+//	POST   /undo                      UndoRequest -> Sandbox
 //	GET    /gpus                      []GPU
 //	GET    /events                    Event, one a line; query since=EPOCH:SEQ, follow=0
 //	GET    /stats                     StatsReport; query follow=1: one a line and second

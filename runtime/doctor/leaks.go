@@ -28,6 +28,8 @@ type Facts struct {
 	// Sandboxes are the ids that exist, Running those of them whose
 	// processes may run.
 	Sandboxes, Running map[string]bool
+	// Kept are deleted sandboxes in the trash that can be brought back.
+	Kept map[string]bool
 	// Cgroups, Containers and Leases (by first uid) are what the drivers list.
 	Cgroups, Containers []string
 	Leases              map[uint32]string
@@ -93,7 +95,7 @@ func directories(f Facts, add func(string, string, ...any)) error {
 		known map[string]bool
 	}{
 		{filepath.Join(f.StateDir, "sandboxes"), f.Sandboxes},
-		{filepath.Join(f.StateDir, "trash"), nil},
+		{filepath.Join(f.StateDir, "trash"), f.Kept},
 		{filepath.Join(f.RunDir, "sandboxes"), f.Running},
 		{filepath.Join(f.RunDir, "runc"), f.Running},
 	} {

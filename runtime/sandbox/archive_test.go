@@ -227,7 +227,7 @@ func TestArchiveBrokenOff(t *testing.T) {
 	}
 	go func() { failed <- c.archive("a") }()
 	<-begun
-	if _, err := c.m.Delete(context.Background(), everybody, "a"); err != nil {
+	if _, err := c.m.Delete(context.Background(), everybody, "a", true); err != nil {
 		t.Error(err)
 	}
 	if err := <-failed; err == nil {

@@ -33,7 +33,7 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 	}
 	f := doctor.Facts{
 		Inst: m.opt.Inst, StateDir: m.opt.StateDir, RunDir: m.opt.RunDir,
-		Sandboxes: map[string]bool{}, Running: map[string]bool{},
+		Sandboxes: map[string]bool{}, Running: map[string]bool{}, Kept: m.kept.ids(),
 	}
 	// The lists first, the sandboxes after: one that starts in between is
 	// then known, not leaked. One that ends in between is asked for again.

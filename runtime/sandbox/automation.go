@@ -338,7 +338,7 @@ func (a *automation) act(o *operation, p plan) {
 	case lifecycle.OpArchive:
 		o.run(func(o *operation) error { return m.archive(o, p.reason()) })
 	case lifecycle.OpDelete:
-		o.run(func(o *operation) error { return m.remove(o, p.reason()) })
+		o.run(func(o *operation) error { return m.remove(o, p.reason(), false) })
 	default:
 		o.run(func(o *operation) error { return m.stop(o, false, p.reason()) })
 	}
@@ -367,8 +367,8 @@ func (m *Manager) because(b *box, r lifecycle.Reason) {
 	b.reason, b.rec.Reason = r, r
 }
 
-// remove deletes a sandbox, for r.
-func (m *Manager) remove(o *operation, r lifecycle.Reason) error {
+// remove deletes a sandbox, for r; with keep it can be brought back for a while.
+func (m *Manager) remove(o *operation, r lifecycle.Reason, keep bool) error {
 	b := o.b
 	o.enter(lifecycle.Destroying)
 	m.stopNow(b)
@@ -376,5 +376,5 @@ func (m *Manager) remove(o *operation, r lifecycle.Reason) error {
 	b.mu.Lock()
 	b.reason = r // it goes with the news of its end
 	b.mu.Unlock()
-	return m.discard(b)
+	return m.bury(b, keep)
 }

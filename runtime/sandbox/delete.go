@@ -12,14 +12,16 @@ import (
 )
 
 // Delete removes a sandbox in whatever state it is. An operation under way is
-// cancelled first. It returns the sandbox's last state.
-func (m *Manager) Delete(ctx context.Context, c Caller, ref string) (Info, error) {
+// cancelled first. It returns the sandbox's last state. Unless now is set, one
+// that was whole is kept for a while, see [Manager.Undo].
+func (m *Manager) Delete(ctx context.Context, c Caller, ref string, now bool) (Info, error) {
 	b, err := m.find(c, ref)
 	if err != nil {
 		return Info{}, err
 	}
-	i, err := m.perform(ctx, b, lifecycle.OpDelete, func(o *operation) error {
-		return m.remove(o, lifecycle.Reason{Kind: lifecycle.ReasonUser})
+	args := opArgs{Reason: lifecycle.Reason{Kind: lifecycle.ReasonUser}, Keep: !now}
+	i, err := m.performWith(ctx, b, lifecycle.OpDelete, args, func(o *operation) error {
+		return m.remove(o, args.Reason, args.Keep)
 	})
 	if errors.Is(err, ErrNotFound) && b.snapshot().State == lifecycle.Destroyed {
 		return b.snapshot(), nil // the cancelled operation left nothing to delete
@@ -30,11 +32,26 @@ func (m *Manager) Delete(ctx context.Context, c Caller, ref string) (Info, error
 // discard takes a sandbox that does not run off the disk and frees its name.
 // The rename is the moment of its end: before it the sandbox is there, after
 // it there is only rubbish, which is cleared away in the background.
-func (m *Manager) discard(b *box) error {
+func (m *Manager) discard(b *box) error { return m.bury(b, false) }
+
+// bury is discard that keeps what is left for a while, where keep says so and
+// there is something whole.
+func (m *Manager) bury(b *box, keep bool) error {
 	// A rename is over by then, or finds the sandbox gone.
 	b.file.Lock()
 	defer b.file.Unlock()
-	name := b.record().Name
+	rec := b.record()
+	name := rec.Name
+	if keep = keep && b.made && (rec.Rest == lifecycle.Stopped || rec.Rest == lifecycle.Archived || rec.Rest == lifecycle.Error); keep {
+		rec.Deleted = m.now().UTC()
+		if rec.Desired != lifecycle.Stopped {
+			rec.Stopped, rec.Reason = rec.Deleted, lifecycle.Reason{Kind: lifecycle.ReasonUser}
+		}
+		if err := writeRecord(m.stateDir(b.id), rec, false); err != nil {
+			m.log.Warn("a deleted sandbox cannot be brought back", "sandbox", b.id, "error", err)
+			keep = false
+		}
+	}
 	grave := filepath.Join(m.trashDir(), b.id)
 	moved := false
 	for _, dir := range []string{m.stateDir(b.id), filepath.Join(m.sandboxesDir(), newPrefix+b.id)} {
@@ -51,12 +68,17 @@ func (m *Manager) discard(b *box) error {
 		if err := store.SyncDir(m.sandboxesDir()); err != nil {
 			m.log.Warn("could not sync a delete", "sandbox", b.id, "error", err)
 		}
-		m.trash.add(grave)
+		if !keep {
+			m.trash.add(grave)
+		}
 	}
 	if err := m.links.Release(name, b.id); err != nil {
 		m.log.Warn("could not free a name", "name", name, "error", err)
 	}
 	m.forget(b)
+	if keep && moved {
+		m.kept.add(deletedOf(rec)) // now that its name is free
+	}
 	return nil
 }
 

@@ -301,6 +301,7 @@ func (g *guard) look() time.Duration {
 	}
 	if !before {
 		g.m.trash.again()
+		g.m.kept.empty()
 	}
 	g.gather()
 	return g.hold(holdText(s, reserve), room < -reserve/2, !before || fell > writingLeast)

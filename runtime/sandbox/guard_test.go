@@ -290,7 +290,7 @@ func TestGuardEnds(t *testing.T) {
 	for what, end := range map[string]func(*cove) error{
 		"stop":    func(c *cove) error { return second(c.m.Stop(c.t.Context(), everybody, "writer", false)) },
 		"force":   func(c *cove) error { return second(c.m.Stop(c.t.Context(), everybody, "writer", true)) },
-		"delete":  func(c *cove) error { return second(c.m.Delete(c.t.Context(), everybody, "writer")) },
+		"delete":  func(c *cove) error { return second(c.m.Delete(c.t.Context(), everybody, "writer", true)) },
 		"its end": func(c *cove) error { c.end(writerID); return nil },
 	} {
 		t.Run(what, func(t *testing.T) {

@@ -327,7 +327,7 @@ func TestChanges(t *testing.T) {
 	if op := list[len(list)-1].Op; op != lifecycle.OpStop {
 		t.Errorf("it stopped by %q", op)
 	}
-	if _, err := c.m.Delete(t.Context(), everybody, "a"); err != nil {
+	if _, err := c.m.Delete(t.Context(), everybody, "a", true); err != nil {
 		t.Fatal(err)
 	}
 	c.m.changes.flush()

@@ -102,6 +102,7 @@ type Manager struct {
 	links    *store.Names
 	bus      *bus
 	trash    *trash
+	kept     *kept
 	sampler  *sampler
 	recorder *recorder
 	changes  *changes
@@ -151,6 +152,7 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	m.bus = newBus(journal)
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	m.trash = newTrash(m)
+	m.kept = newKept(m)
 	m.sampler, m.recorder, m.changes = newSampler(m), newRecorder(m), newChanges(m)
 	m.automation = newAutomation(m)
 	m.guard = newGuard(m)
@@ -179,6 +181,7 @@ func (m *Manager) Close(ctx context.Context) error {
 		}
 	}
 	m.cancel(ErrUnavailable)
+	m.kept.close()
 	m.sampler.close()
 	for _, o := range m.underWay() {
 		<-o.done // they see the end of the Manager's context, and clean up in bounded time

@@ -263,7 +263,7 @@ func (c *cove) operate(op, name string) error {
 		case "restart":
 			_, err = c.m.Restart(ctx, everybody, name, nil, false)
 		case "delete":
-			_, err = c.m.Delete(ctx, everybody, name)
+			_, err = c.m.Delete(ctx, everybody, name, true)
 		case "pause":
 			_, err = c.m.Pause(ctx, everybody, name)
 		case "resume":

@@ -231,7 +231,7 @@ func (m *Manager) settle(f *found) {
 	}
 	switch {
 	case f.op == lifecycle.OpDelete:
-		m.finish(b, lifecycle.OpDelete, func(o *operation) error { return m.remove(o, f.reason()) })
+		m.finish(b, lifecycle.OpDelete, func(o *operation) error { return m.remove(o, f.reason(), f.keeps()) })
 	case b.state == lifecycle.Unknown:
 		m.announce(b, lifecycle.Unknown)
 	case b.rec.Rest == lifecycle.Creating:
@@ -301,6 +301,12 @@ func (f *found) reason() lifecycle.Reason {
 		return lifecycle.Reason{Kind: lifecycle.ReasonUser}
 	}
 	return args.Reason
+}
+
+// keeps tells whether the delete that a killed daemon left unfinished can be undone.
+func (f *found) keeps() bool {
+	var args opArgs
+	return json.Unmarshal(f.args, &args) == nil && args.Keep
 }
 
 // stopFound gives back what a sandbox of an ended daemon still holds.

@@ -41,6 +41,9 @@ type record struct {
 	Created time.Time        `json:"created"`
 	Started time.Time        `json:"started,omitzero"`
 	Stopped time.Time        `json:"stopped,omitzero"`
+	// Deleted is when it was put into the trash to be brought back from there; of
+	// one that is not there it says nothing.
+	Deleted time.Time `json:"deleted,omitzero"`
 	// Touched is when somebody said that it is still wanted.
 	Touched time.Time `json:"touched,omitzero"`
 	// Hostname is the name that the sandbox's own files have for it: the one

@@ -402,7 +402,7 @@ func TestResizeIsCancelled(t *testing.T) {
 		done <- err
 	}()
 	<-held
-	if _, err := c.m.Delete(ctx, everybody, "a"); err != nil {
+	if _, err := c.m.Delete(ctx, everybody, "a", true); err != nil {
 		t.Error(err)
 	}
 	if err := <-done; !errors.Is(err, ErrCanceled) {

@@ -104,4 +104,6 @@ func (m *Manager) alive(b *box) error {
 // opArgs are why a stop or delete was begun, for the daemon that finishes it.
 type opArgs struct {
 	Reason lifecycle.Reason `json:"reason,omitzero"`
+	// Keep says of a delete that it can be undone.
+	Keep bool `json:"keep,omitempty"`
 }

@@ -65,7 +65,12 @@ func (t *trash) collect() error {
 		return fmt.Errorf("read the trash: %w", err)
 	}
 	for _, e := range entries {
-		t.add(filepath.Join(t.m.trashDir(), e.Name()))
+		dir := filepath.Join(t.m.trashDir(), e.Name())
+		if rec, err := readRecord(dir, e.Name()); err == nil && !rec.Deleted.IsZero() {
+			t.m.kept.add(deletedOf(rec))
+			continue
+		}
+		t.add(dir)
 	}
 	return nil
 }

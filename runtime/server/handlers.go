@@ -118,11 +118,11 @@ func (q *request) delete() error {
 	if err != nil {
 		return err
 	}
-	// Nothing is kept of a deleted sandbox, so every delete is one with now.
-	if _, err := flag(v, "now", false); err != nil {
+	now, err := flag(v, "now", false)
+	if err != nil {
 		return err
 	}
-	i, err := q.s.opt.Manager.Delete(q.r.Context(), q.caller, q.ref)
+	i, err := q.s.opt.Manager.Delete(q.r.Context(), q.caller, q.ref, now)
 	return q.changed(http.StatusOK, i, err)
 }
 

@@ -19,7 +19,9 @@ type Manager interface {
 	Start(ctx context.Context, c sandbox.Caller, ref string, r sandbox.StartRequest) (sandbox.Info, error)
 	Stop(ctx context.Context, c sandbox.Caller, ref string, force bool) (sandbox.Info, error)
 	Restart(ctx context.Context, c sandbox.Caller, ref string, secrets map[string]string, force bool) (sandbox.Info, error)
-	Delete(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
+	Delete(ctx context.Context, c sandbox.Caller, ref string, now bool) (sandbox.Info, error)
+	Deleted(c sandbox.Caller) []sandbox.Deleted
+	Undo(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
 	Pause(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
 	Resume(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error)
 	Archive(ctx context.Context, c sandbox.Caller, ref string, stop bool) (sandbox.Info, error)

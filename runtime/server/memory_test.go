@@ -167,7 +167,13 @@ func (m *memory) Restart(ctx context.Context, c sandbox.Caller, ref string, secr
 	return m.op(ctx, c, ref, "restart", secrets, force)
 }
 
-func (m *memory) Delete(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error) {
+func (m *memory) Deleted(sandbox.Caller) []sandbox.Deleted { return nil }
+
+func (m *memory) Undo(context.Context, sandbox.Caller, string) (sandbox.Info, error) {
+	return sandbox.Info{}, sandbox.ErrNotFound
+}
+
+func (m *memory) Delete(ctx context.Context, c sandbox.Caller, ref string, _ bool) (sandbox.Info, error) {
 	i, err := m.op(ctx, c, ref, "delete")
 	if err != nil {
 		return i, err

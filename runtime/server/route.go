@@ -58,6 +58,8 @@ func routes() []route {
 		{method: http.MethodGet, path: "/sandboxes/{ref}/history", handle: (*request).history},
 		{method: http.MethodGet, path: "/events", handle: (*request).events},
 		{method: http.MethodGet, path: "/stats", handle: (*request).stats},
+		{method: http.MethodGet, path: "/deleted", handle: (*request).deleted},
+		{method: http.MethodPost, path: "/undo", handle: (*request).undo},
 		{method: http.MethodGet, path: "/gpus", handle: (*request).gpus},
 		{method: http.MethodGet, path: "/checks", handle: (*request).checks},
 		{method: http.MethodGet, path: "/leaks", handle: (*request).leaks},

@@ -50,6 +50,8 @@ var surface = []struct {
 	{path: "/v1/events?follow=0", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/stats", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/gpus", allow: "GET", method: "GET", status: 200},
+	{path: "/v1/deleted", allow: "GET", method: "GET", status: 200},
+	{path: "/v1/undo", allow: "POST", method: "POST", status: 404},
 	{path: "/v1/checks", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/leaks", allow: "GET", method: "GET", status: 200, root: true},
 }

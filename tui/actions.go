@@ -51,6 +51,8 @@ const (
 	actLabels     = "sandbox.labels"
 	actResize     = "sandbox.resize"
 	actTouch      = "sandbox.touch"
+	actArchive    = "sandbox.archive"
+	actUndo       = "sandbox.undo"
 	actAutomation = "sandbox.automation"
 	actCopy       = "sandbox.copy"
 	actDelete     = "sandbox.delete"
@@ -172,6 +174,13 @@ func sandboxActions() []action.Action[scope] {
 			CLI:    commandLine("rm"),
 		},
 		{
+			ID: actUndo, Keys: on("u"), Title: "undo delete",
+			Help: "Bring back the sandbox that was deleted last, within 10 minutes.",
+			When: func(c scope) string { return c.online() },
+			Run:  func(c scope) tea.Cmd { return c.app.undoDelete() },
+			CLI:  func(scope) string { return "cove undo" },
+		},
+		{
 			ID: actPause, Keys: on("p"), Title: "pause", Group: groupFrozen, Targets: action.One,
 			Danger: action.Reversible,
 			Help:   "Let everything in the sandbox stand still; it keeps its memory.",
@@ -185,6 +194,15 @@ func sandboxActions() []action.Action[scope] {
 			When: func(c scope) string { return c.legal("resume", lifecycle.OpResume) },
 			Run:  func(c scope) tea.Cmd { return c.app.command(c, resume(c.app)) },
 			CLI:  commandLine("resume"),
+		},
+		{
+			ID: actArchive, Keys: on("A"), Title: "archive", Targets: action.One,
+			Help: "Put the sandbox's files into an archive, which takes less of the disk. A start brings them back.",
+			When: func(c scope) string { return c.legal("archive", lifecycle.OpArchive) },
+			Run: func(c scope) tea.Cmd {
+				return c.app.command(c, operation{verb: "archive", id: actArchive, do: c.app.opts.Backend.Archive, effect: "A start brings their files back."})
+			},
+			CLI: commandLine("archive"),
 		},
 		{
 			ID: actShell, Keys: on("t"), Title: "new shell", Targets: action.One,

@@ -40,6 +40,10 @@ type Backend interface {
 	// by itself.
 	Resize(ctx context.Context, id string, r api.ResizeRequest) error
 	Touch(ctx context.Context, id string) error
+	// Archive puts a sandbox's files away until it is started. Undo brings back
+	// the last one that was deleted, and tells which it is.
+	Archive(ctx context.Context, id string) error
+	Undo(ctx context.Context) (api.Sandbox, error)
 	SetAutomation(ctx context.Context, id string, auto config.Automation) error
 	// Get returns all there is to know of a sandbox.
 	Get(ctx context.Context, id string) (api.Detail, error)

@@ -176,7 +176,11 @@ func (msg doneMsg) deliver(a *App) tea.Cmd {
 	a.end(w, msg.err, false)
 	a.catchUp()
 	if msg.err == nil {
-		a.notice.say(a.now, fmt.Sprintf("%s %s   $ %s", past(msg.verb), msg.name, w.cli))
+		said := fmt.Sprintf("%s %s   $ %s", past(msg.verb), msg.name, w.cli)
+		if msg.verb == "delete" {
+			said += "   " + a.keyOf(actUndo) + " brings it back"
+		}
+		a.notice.say(a.now, said)
 	}
 	return nil
 }
@@ -185,7 +189,7 @@ func (msg doneMsg) deliver(a *App) tea.Cmd {
 func (a *App) askDelete(c scope) tea.Cmd {
 	if len(c.marked) > 0 {
 		a.askMany(c.marked, operation{verb: "delete", id: actDelete, do: a.opts.Backend.Delete,
-			effect: "What runs in them ends, and their files are deleted with them."})
+			effect: "What runs in them ends, and their files are deleted with them. For 10 minutes each can be brought back."})
 		return nil
 	}
 	b := *c.box
@@ -196,6 +200,7 @@ func (a *App) askDelete(c scope) tea.Cmd {
 	case b.State.Passing():
 		body = fmt.Sprintf("It is %s: that is broken off, and its files are deleted with it.", b.State)
 	}
+	body += " For 10 minutes " + a.keyOf(actUndo) + " brings it back."
 	a.dialogs.Open(dialog.NewConfirm("Delete "+b.Name+"?", body, cli("delete", b.Name), "Delete", func() tea.Cmd {
 		// Much may have happened while the question stood there.
 		c := scope{app: a, box: a.find(b.ID)}

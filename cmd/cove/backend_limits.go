@@ -22,6 +22,22 @@ func (b backend) Touch(ctx context.Context, id string) error {
 	})
 }
 
+func (b backend) Archive(ctx context.Context, id string) error {
+	return b.do(ctx, func(client *api.Client) error {
+		_, err := client.Archive(ctx, id, api.ArchiveRequest{})
+		return err
+	})
+}
+
+func (b backend) Undo(ctx context.Context) (api.Sandbox, error) {
+	var back api.Sandbox
+	err := b.do(ctx, func(client *api.Client) (err error) {
+		back, err = undo(ctx, client, "")
+		return err
+	})
+	return back, err
+}
+
 func (b backend) SetAutomation(ctx context.Context, id string, auto config.Automation) error {
 	return b.do(ctx, func(client *api.Client) error {
 		_, err := client.SetAutomation(ctx, id, auto)

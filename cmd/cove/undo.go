@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -34,27 +35,34 @@ func (a *app) undoCommand() *cobra.Command {
 			if list || asJSON {
 				return a.listDeleted(cmd, client, asJSON)
 			}
-			var r api.UndoRequest
+			ref := ""
 			if len(args) > 0 {
-				r.Ref = args[0]
+				ref = args[0]
 			}
-			s, err := client.Undo(cmd.Context(), r)
-			switch {
-			case errors.Is(err, api.ErrNotFound) && r.Ref == "":
-				return errors.New("there is nothing to undo: a deleted sandbox is kept for 10 minutes")
-			case errors.Is(err, api.ErrNotFound):
-				return hint(errors.New(r.Ref+": no such deleted sandbox"), "see: cove undo --list")
-			case errors.Is(err, api.ErrExists):
-				return hint(err, "rename that one first: cove rename")
-			case err != nil:
-				return explain(err, r.Ref)
+			back, err := undo(cmd.Context(), client, ref)
+			if err != nil {
+				return err
 			}
-			return a.printf("%s\n", s.Name)
+			return a.printf("%s\n", back.Name)
 		},
 	}
 	c.Flags().BoolVarP(&list, "list", "l", false, "show what can be brought back")
 	c.Flags().BoolVar(&asJSON, "json", false, "show it as JSON")
 	return c
+}
+
+// undo brings back the deleted sandbox of ref, or the last one.
+func undo(ctx context.Context, client *api.Client, ref string) (api.Sandbox, error) {
+	back, err := client.Undo(ctx, api.UndoRequest{Ref: ref})
+	switch {
+	case errors.Is(err, api.ErrNotFound) && ref == "":
+		return back, errors.New("there is nothing to undo: a deleted sandbox is kept for 10 minutes")
+	case errors.Is(err, api.ErrNotFound):
+		return back, hint(errors.New(ref+": no such deleted sandbox"), "see: cove undo --list")
+	case errors.Is(err, api.ErrExists):
+		return back, hint(err, "rename that one first: cove rename")
+	}
+	return back, explain(err, ref)
 }
 
 func (a *app) listDeleted(cmd *cobra.Command, client *api.Client, asJSON bool) error {

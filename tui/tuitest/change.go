@@ -50,6 +50,27 @@ func (f *Fake) Touch(_ context.Context, id string) error {
 	return f.update("touch", id, "", func(*api.Sandbox) error { return nil })
 }
 
+// Archive implements the TUI's backend.
+func (f *Fake) Archive(ctx context.Context, id string) error {
+	return f.operate(ctx, id, lifecycle.OpArchive, lifecycle.Archived, nil)
+}
+
+// Undo implements the TUI's backend.
+func (f *Fake) Undo(context.Context) (api.Sandbox, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.log = append(f.log, "undo")
+	if len(f.deleted) == 0 {
+		return api.Sandbox{}, &api.Error{Code: api.CodeNotFound, Message: "there is nothing to undo"}
+	}
+	b := f.deleted[len(f.deleted)-1]
+	f.deleted = f.deleted[:len(f.deleted)-1]
+	b.State = lifecycle.Stopped
+	f.boxes[b.ID] = b
+	f.tell(api.EventSandbox, b)
+	return b, nil
+}
+
 // SetAutomation implements the TUI's backend.
 func (f *Fake) SetAutomation(_ context.Context, id string, auto config.Automation) error {
 	return f.update("automation", id, fmt.Sprint("stop ", auto.AutoStop, " delete ", auto.AutoDelete), func(*api.Sandbox) error {

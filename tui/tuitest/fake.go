@@ -49,6 +49,8 @@ type Fake struct {
 	host   Host
 	sizes  map[string]config.Resources  // of those that were resized, by id
 	autos  map[string]config.Automation // of those whose automation was changed
+	// deleted can be brought back, the last one first.
+	deleted []api.Sandbox
 }
 
 // NewFake returns a daemon with the sandboxes.
@@ -212,6 +214,9 @@ func (f *Fake) Delete(ctx context.Context, id string) error {
 	if err := f.operate(ctx, id, lifecycle.OpDelete, lifecycle.Destroyed, nil); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	f.deleted = append(f.deleted, f.boxes[id])
+	f.mu.Unlock()
 	f.Remove(id)
 	return nil
 }

@@ -30,7 +30,8 @@ func (msg undoneMsg) deliver(a *App) tea.Cmd {
 	a.end(msg.work, msg.err, false)
 	a.catchUp()
 	if msg.err == nil {
-		a.list.Select(msg.box.ID)
+		a.want = msg.box.ID
+		a.take(a.snap)
 		a.notice.say(a.now, cleaned(msg.box).Name+" is back, stopped   $ "+msg.work.cli)
 	}
 	return nil

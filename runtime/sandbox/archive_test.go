@@ -183,7 +183,7 @@ func TestArchiveKilled(t *testing.T) {
 					return err
 				}
 			}
-			c.dieAt = tt.stage
+			c.dies(tt.stage)
 			if err := c.do(op); err == nil {
 				t.Fatal("it was not cut off")
 			}

@@ -172,7 +172,7 @@ func TestUndoKilled(t *testing.T) {
 				c.deleteToUndo("a")
 				op = func(ctx context.Context) error { _, err := c.m.Undo(ctx, everybody, "a"); return err }
 			}
-			c.dieAt = stage
+			c.dies(stage)
 			if err := c.do(op); err == nil {
 				t.Fatal("it was not cut off")
 			}

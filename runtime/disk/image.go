@@ -19,6 +19,7 @@ import (
 )
 
 const (
+	// ImageFile is the name of the image in a sandbox's directory.
 	ImageFile   = "disk.img"
 	templateDir = "disks"
 	// templatePrefix names the layout too: when it changes, so does this.

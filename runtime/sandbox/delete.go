@@ -42,7 +42,8 @@ func (m *Manager) bury(b *box, keep bool) error {
 	defer b.file.Unlock()
 	rec := b.record()
 	name := rec.Name
-	if keep = keep && b.made && (rec.Rest == lifecycle.Stopped || rec.Rest == lifecycle.Archived || rec.Rest == lifecycle.Error); keep {
+	// Where space is short it is wanted at once.
+	if keep = keep && b.made && !m.guard.isShort() && (rec.Rest == lifecycle.Stopped || rec.Rest == lifecycle.Archived || rec.Rest == lifecycle.Error); keep {
 		rec.Deleted = m.now().UTC()
 		if rec.Desired != lifecycle.Stopped {
 			rec.Stopped, rec.Reason = rec.Deleted, lifecycle.Reason{Kind: lifecycle.ReasonUser}

@@ -243,6 +243,13 @@ func (m *Manager) unwritten(free, enough int64) int64 {
 // low any more: who goes on writing is not held again at once.
 func slack(reserve int64) int64 { return reserve / 4 }
 
+// isShort tells whether there was less room than the reserve at the last look.
+func (g *guard) isShort() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.low
+}
+
 // isLow tells whether the disk is low with that room, and remembers it.
 func (g *guard) isLow(reserve, room int64) (low, before bool) {
 	g.mu.Lock()
@@ -301,8 +308,8 @@ func (g *guard) look() time.Duration {
 	}
 	if !before {
 		g.m.trash.again()
-		g.m.kept.empty()
 	}
+	g.m.kept.empty()
 	g.gather()
 	return g.hold(holdText(s, reserve), room < -reserve/2, !before || fell > writingLeast)
 }

@@ -133,6 +133,19 @@ func TestUndoEnds(t *testing.T) {
 	if c.inTrash(short) {
 		t.Error("it is kept where space is short")
 	}
+	// Who deletes while space is short wants it.
+	wanted := c.keepsake("wanted", 0)
+	c.free(tooLow)
+	c.m.guard.poke()
+	for !c.m.guard.isShort() {
+		time.Sleep(time.Millisecond)
+	}
+	c.deleteToUndo("wanted")
+	if c.inTrash(wanted) {
+		t.Error("what is deleted while space is short is kept")
+	}
+	c.makeRoom()
+	c.relaxed()
 	// A clock that was set back keeps nothing for ever.
 	future := c.keepsake("future", 0)
 	c.deleteToUndo("future")

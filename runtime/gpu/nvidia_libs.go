@@ -82,16 +82,7 @@ func isELF(path string) bool {
 
 // trustedLibrary is the real path of a library that only root can change.
 func trustedLibrary(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return "", err
-	}
-	dir, err := openTrustedDir(filepath.Dir(real))
-	if err != nil {
-		return "", err
-	}
-	defer dir.Close()
-	f, err := openTrustedFile(dir, filepath.Base(real))
+	real, f, err := openTrusted(path)
 	if err != nil {
 		return "", err
 	}

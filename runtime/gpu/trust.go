@@ -112,19 +112,25 @@ func readTrusted(dir *os.File, name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// trustedProgram gives the real path of a program that only root can change.
-// Errors: [os.ErrNotExist], errUntrusted.
-func trustedProgram(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return "", err
+// openTrusted opens what path leads to, through whatever links, where only root
+// can change it, and gives its real path. Errors: [os.ErrNotExist], errUntrusted.
+func openTrusted(path string) (real string, f *os.File, err error) {
+	if real, err = filepath.EvalSymlinks(path); err != nil {
+		return "", nil, err
 	}
 	dir, err := openTrustedDir(filepath.Dir(real))
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer dir.Close()
-	f, err := openTrustedFile(dir, filepath.Base(real))
+	f, err = openTrustedFile(dir, filepath.Base(real))
+	return real, f, err
+}
+
+// trustedProgram gives the real path of a program that only root can change.
+// Errors: [os.ErrNotExist], errUntrusted.
+func trustedProgram(path string) (string, error) {
+	real, f, err := openTrusted(path)
 	if err != nil {
 		return "", err
 	}

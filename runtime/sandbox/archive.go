@@ -209,6 +209,11 @@ func (m *Manager) tidyArchive(b *box) {
 	dir := m.stateDir(b.id)
 	gone := []string{archiveFile, archiveFile + archive.Partial}
 	if b.record().Rest == lifecycle.Archived {
+		// Where there is no archive, and so no hand of cove's was, nothing goes.
+		if _, err := os.Lstat(filepath.Join(dir, archiveFile)); err != nil {
+			m.log.Error("an archived sandbox has no archive", "sandbox", b.id, "error", err)
+			return
+		}
 		gone = append([]string{archiveFile + archive.Partial, disk.ImageFile}, rootfs.Dirs()...)
 	}
 	grave := ""

@@ -144,6 +144,20 @@ func TestArchiveFails(t *testing.T) {
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// Without its archive nothing else is taken away either.
+	live := filepath.Join(c.m.stateDir(id), "upper")
+	if err := errors.Join(os.Remove(path), os.Mkdir(live, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.m.Start(context.Background(), everybody, "a", StartRequest{}); !errors.Is(err, archive.ErrDamaged) {
+		t.Errorf("without its archive: %v", err)
+	}
+	if _, err := os.Stat(live); err != nil {
+		t.Errorf("what lies beside: %v", err)
+	}
+	if err := errors.Join(os.Remove(live), os.WriteFile(path, whole, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	// Its launch fails, and it is stopped, with its files.
 	c.fail("start", boom)
 	if _, err := c.m.Start(context.Background(), everybody, "a", StartRequest{}); !errors.Is(err, boom) {

@@ -130,6 +130,7 @@ func (m *Manager) look(ctx context.Context, id string) *found {
 		b.state = lifecycle.Unknown
 		b.reason = lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: err.Error()}
 	} else {
+		rec.Deleted = time.Time{} // an undo that was cut off
 		b.rec, b.state, b.reason = rec, rec.Rest, rec.Reason
 	}
 	last, err := store.ReadOplog(filepath.Join(m.runDir(id), oplogFile))

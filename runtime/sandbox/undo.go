@@ -189,52 +189,44 @@ func (m *Manager) Undo(ctx context.Context, c Caller, ref string) (Info, error) 
 	if err != nil {
 		return Info{}, err
 	}
-	i, err := m.bringBack(ctx, d)
-	if err != nil && !i.made {
+	o, err := m.beginUndo(d)
+	if err != nil {
 		m.kept.add(d)
+		return Info{}, err
 	}
-	return i.Info, err
+	m.wg.Go(func() { o.run(func(o *operation) error { return m.undo(o, d) }) })
+	select {
+	case <-o.done:
+		return o.b.snapshot(), o.err
+	case <-ctx.Done():
+		return Info{}, context.Cause(ctx) // it goes on without its caller
+	}
 }
 
-// back is a sandbox that was brought back, if it was made.
-type back struct {
-	Info
-	made bool
-}
-
-func (m *Manager) bringBack(ctx context.Context, d Deleted) (back, error) {
+// beginUndo takes the name and the id of one that is to be brought back.
+func (m *Manager) beginUndo(d Deleted) (*operation, error) {
 	rec, err := readRecord(m.kept.grave(d.ID), d.ID)
 	if err != nil {
-		return back{}, fmt.Errorf("read what is left of it: %w", err)
+		return nil, fmt.Errorf("read what is left of it: %w", err)
 	}
 	rec.Deleted, rec.Desired = time.Time{}, lifecycle.Stopped
 	b := m.timedBox(&box{id: d.ID})
 	b.rec, b.state, b.reason = rec, lifecycle.Destroyed, rec.Reason
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	if _, taken := m.names[rec.Name]; taken {
-		m.mu.Unlock()
-		return back{}, fmt.Errorf("%w: %s", ErrExists, rec.Name)
+		return nil, fmt.Errorf("%w: %s", ErrExists, rec.Name)
 	}
 	o := m.newOperation(b, lifecycle.OpUndo)
 	b.op = o
 	m.boxes[b.id], m.names[rec.Name] = b, b.id
-	m.mu.Unlock()
-	m.wg.Go(func() { o.run(m.undo) })
-	select {
-	case <-o.done:
-	case <-ctx.Done():
-		return back{made: true}, context.Cause(ctx) // it goes on without its caller
-	}
-	b.mu.Lock()
-	made := b.made
-	b.mu.Unlock()
-	return back{b.snapshot(), made}, o.err
+	return o, nil
 }
 
 // undo is the body of the operation. The rename is the moment at which the
 // sandbox is back; the record, which still says that it was deleted, says so of
 // nothing that lies there.
-func (m *Manager) undo(o *operation) (err error) {
+func (m *Manager) undo(o *operation, d Deleted) (err error) {
 	b := o.b
 	rec := b.record()
 	linked := false
@@ -246,12 +238,13 @@ func (m *Manager) undo(o *operation) (err error) {
 			err = errors.Join(err, m.links.Release(rec.Name, b.id))
 		}
 		m.mu.Lock()
-		defer m.mu.Unlock()
 		delete(m.boxes, b.id)
 		delete(m.names, rec.Name)
 		b.mu.Lock()
-		defer b.mu.Unlock()
 		b.gone = true
+		b.mu.Unlock()
+		m.mu.Unlock()
+		m.kept.add(d) // whoever asked may be gone
 	}()
 	if err := m.links.Take(rec.Name, b.id); err != nil {
 		if errors.Is(err, store.ErrExists) {

@@ -66,6 +66,19 @@ func TestUndo(t *testing.T) {
 	if _, err := c.m.Rename(context.Background(), everybody, "a", "other"); err != nil {
 		t.Fatal(err)
 	}
+	// One that fails leaves it where it was, to be asked for again.
+	if err := os.Mkdir(c.m.stateDir(id), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.m.stateDir(id), "in-the-way"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.undo(everybody, id); err == nil || len(c.m.Deleted(everybody)) != 1 {
+		t.Errorf("one that cannot be moved: %v", err)
+	}
+	if err := os.RemoveAll(c.m.stateDir(id)); err != nil {
+		t.Fatal(err)
+	}
 	// It outlives the daemon.
 	c.abandon()
 	c.open()

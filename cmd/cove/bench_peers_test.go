@@ -135,7 +135,7 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 		b.Fatal(err)
 	}
 	const base = 1<<30 + 1<<20
-	if err := driver.Mount(ctx, box, target, base); err != nil {
+	if err := driver.Mount(ctx, box, target, base, rootfs.HostBase()); err != nil {
 		b.Fatal(err)
 	}
 	r.unmount = func() {

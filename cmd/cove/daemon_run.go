@@ -175,7 +175,11 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		return nil, err
 	}
 	giveBack(disks.Close)
-	roots, err := rootfs.New(ctx, rootfs.Options{StateDir: dirs.State, RunDir: dirs.Run, Disks: disks, IDMaps: maps, Log: log})
+	layers, err := rootfs.OpenLayers(ctx, dirs.State, dirs.Run)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := rootfs.New(ctx, rootfs.Options{StateDir: dirs.State, RunDir: dirs.Run, Disks: disks, Layers: layers, IDMaps: maps, Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -210,6 +214,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 	opt := &sandbox.Options{
 		StateDir: dirs.State, RunDir: dirs.Run, Inst: inst, BootID: boot, Log: log,
 		Rootfs:  roots,
+		Layers:  layers,
 		Disks:   disks,
 		Runner:  &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
 		Cgroups: groups,

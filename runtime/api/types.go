@@ -150,6 +150,11 @@ type CreateRequest struct {
 	// names. They travel beside the request (SCM_RIGHTS, unix(7)) and stay
 	// the caller's to close.
 	Dirs []*os.File `json:"-"`
+	// ImageID is the id of the image that Spec.Image stands for, where that is a
+	// file of the caller's (oci:, docker-archive:), which was imported before.
+	ImageID string `json:"image_id,omitempty"`
+	// Auth is what the caller has for the registry of Spec.Image.
+	Auth *RegistryAuth `json:"auth,omitempty"`
 }
 
 // StartRequest starts a sandbox: POST /v1/sandboxes/{ref}/start (and restart).

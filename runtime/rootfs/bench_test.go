@@ -14,7 +14,7 @@ func BenchmarkMount(b *testing.B) {
 	var unmount time.Duration
 	b.ResetTimer()
 	for b.Loop() {
-		if err := w.host.Mount(b.Context(), w.dir("a"), w.target("a"), baseA); err != nil {
+		if err := w.host.Mount(b.Context(), w.dir("a"), w.target("a"), baseA, HostBase()); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()

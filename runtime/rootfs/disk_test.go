@@ -49,7 +49,7 @@ func TestRootOnADisk(t *testing.T) {
 		if err := disks.Open(t.Context(), "a", s); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.host.Mount(context.Background(), w.dir("a"), w.target("a"), base); err != nil {
+		if err := w.host.Mount(context.Background(), w.dir("a"), w.target("a"), base, HostBase()); err != nil {
 			t.Fatal(err)
 		}
 		at := w.target("a")
@@ -82,7 +82,7 @@ func TestRootOnADisk(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(w.dir("a"), "upper")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("files beside the disk: %v", err)
 	}
-	if err := w.host.Mount(context.Background(), w.dir("a"), w.target("a"), baseA); !errors.Is(err, disk.ErrNotOpen) {
+	if err := w.host.Mount(context.Background(), w.dir("a"), w.target("a"), baseA, HostBase()); !errors.Is(err, disk.ErrNotOpen) {
 		t.Errorf("with a disk that is not open: %v", err)
 	}
 }

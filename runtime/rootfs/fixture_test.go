@@ -286,7 +286,7 @@ func TestAFailedCheckStopsNewMounts(t *testing.T) {
 	if err := createAt(w.dir("a"), "", ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.host.Mount(context.Background(), w.dir("a"), w.target("a"), baseA); err == nil {
+	if err := w.host.Mount(context.Background(), w.dir("a"), w.target("a"), baseA, HostBase()); err == nil {
 		t.Error("mounted with a mask that could not be checked")
 	}
 	if err := os.Rename(root+"/gone", root+"/usr"); err != nil {
@@ -334,7 +334,7 @@ func TestManyAtOnce(t *testing.T) {
 			for range 3 {
 				err := errors.Join(
 					createAt(w.dir(id), "", ""),
-					w.host.Mount(context.Background(), w.dir(id), w.target(id), base))
+					w.host.Mount(context.Background(), w.dir(id), w.target(id), base, HostBase()))
 				if err != nil {
 					t.Error(err)
 					return

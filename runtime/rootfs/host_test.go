@@ -93,7 +93,7 @@ func (w *world) up(id string, base uint32) string {
 	if err := createAt(w.dir(id), "box-"+id, ""); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.host.Mount(context.Background(), w.dir(id), w.target(id), base); err != nil {
+	if err := w.host.Mount(context.Background(), w.dir(id), w.target(id), base, HostBase()); err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { w.down(id) })
@@ -322,7 +322,7 @@ func testRemount(t *testing.T, w *world) {
 	w.up("a", baseA)
 	w.mustInside("a", baseA, DevUID, "echo kept > /workspace/f")
 	w.mustInside("a", baseA, 0, "rm /usr/bin/env; mkdir /usr/lib/x")
-	if err := w.host.Mount(context.Background(), w.dir("a"), w.target("a"), baseA); !errors.Is(err, ErrMounted) {
+	if err := w.host.Mount(context.Background(), w.dir("a"), w.target("a"), baseA, HostBase()); !errors.Is(err, ErrMounted) {
 		t.Errorf("mounted twice: %v", err)
 	}
 	w.down("a")
@@ -388,7 +388,7 @@ func TestDamagedRootsAreRefused(t *testing.T) {
 			if err := errors.Join(createAt(w.dir(id), "", ""), damage(w.dir(id))); err != nil {
 				t.Fatal(err)
 			}
-			err := w.host.Mount(context.Background(), w.dir(id), w.target(id), baseA)
+			err := w.host.Mount(context.Background(), w.dir(id), w.target(id), baseA, HostBase())
 			if !errors.Is(err, ErrDamaged) {
 				t.Errorf("err = %v", err)
 			}
@@ -410,7 +410,7 @@ func TestTargetsOutsideOfTheRunDirectoryAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, target := range []string{w.run, w.state, filepath.Join(w.run, "../x"), "/"} {
-		if err := w.host.Mount(context.Background(), w.dir("a"), target, baseA); err == nil {
+		if err := w.host.Mount(context.Background(), w.dir("a"), target, baseA, HostBase()); err == nil {
 			t.Errorf("mounted on %s", target)
 			_ = mount.Unmount(target)
 		}
@@ -418,7 +418,7 @@ func TestTargetsOutsideOfTheRunDirectoryAreRefused(t *testing.T) {
 	if err := os.Symlink(w.state, filepath.Join(w.run, "link")); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.host.Mount(context.Background(), w.dir("a"), filepath.Join(w.run, "link/root"), baseA); err == nil {
+	if err := w.host.Mount(context.Background(), w.dir("a"), filepath.Join(w.run, "link/root"), baseA, HostBase()); err == nil {
 		t.Error("a link in the run directory was followed")
 	}
 }

@@ -23,7 +23,13 @@ const (
 	tmpPrefix      = ".tmp-rootfs-"
 )
 
-// lowers are the layers a root is made of, by name in the directory of layers.
+// Directories of the state directory and the run directory.
+const (
+	layersName = "layers"
+	refsName   = "layers-used"
+)
+
+// lowers are the layers of the host image, by name in the directory of layers.
 type lowers struct{ skeleton, mask string }
 
 // makeLayer builds the layer name, unless it exists, so that it exists either
@@ -77,12 +83,12 @@ func (h *Host) refPath(target string) string {
 }
 
 // refer notes that target uses these layers, before it does.
-func (h *Host) refer(target string, l lowers) error {
+func (h *Host) refer(target string, names ...string) error {
 	tmp, err := os.CreateTemp(h.refDir, ".new-")
 	if err != nil {
 		return fmt.Errorf("note layers in use: %w", err)
 	}
-	_, err = tmp.WriteString(l.skeleton + "\n" + l.mask + "\n")
+	_, err = tmp.WriteString(strings.Join(names, "\n") + "\n")
 	err = errors.Join(err, tmp.Close())
 	if err == nil {
 		err = os.Rename(tmp.Name(), h.refPath(target))
@@ -130,23 +136,11 @@ func (h *Host) collect(ctx context.Context, current lowers) error {
 func (h *Host) retire(current lowers) error {
 	h.layers.Lock()
 	defer h.layers.Unlock()
-	used := map[string]bool{current.skeleton: true, current.mask: true}
-	refs, err := os.ReadDir(h.refDir)
+	used, err := referred(h.refDir)
 	if err != nil {
 		return err
 	}
-	for _, r := range refs {
-		raw, err := os.ReadFile(filepath.Join(h.refDir, r.Name()))
-		if errors.Is(err, os.ErrNotExist) { // unmounted just now
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for name := range strings.Lines(string(raw)) {
-			used[strings.TrimSpace(name)] = true
-		}
-	}
+	used[current.skeleton], used[current.mask] = true, true
 	entries, err := os.ReadDir(h.layerDir)
 	if err != nil {
 		return err
@@ -162,6 +156,28 @@ func (h *Host) retire(current lowers) error {
 		}
 	}
 	return nil
+}
+
+// referred lists the layers that may be mounted somewhere.
+func referred(refDir string) (map[string]bool, error) {
+	used := map[string]bool{}
+	refs, err := os.ReadDir(refDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range refs {
+		raw, err := os.ReadFile(filepath.Join(refDir, r.Name()))
+		if errors.Is(err, os.ErrNotExist) { // unmounted just now
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for name := range strings.Lines(string(raw)) {
+			used[strings.TrimSpace(name)] = true
+		}
+	}
+	return used, nil
 }
 
 // openUsr makes a view of the host's /usr, without what is mounted below it,

@@ -32,6 +32,9 @@ type Options struct {
 	// Disks has the disks of sandboxes that have one, mounted. It belongs to
 	// the caller, who closes it after the Host. Nil where none has one.
 	Disks *disk.Driver
+	// Layers is the store of all layers but the host image's own; nil where no
+	// root has any.
+	Layers *Layers
 	// IDMaps makes the id maps. It belongs to the caller, who closes it after
 	// the Host.
 	IDMaps *mount.IDMaps
@@ -98,8 +101,8 @@ func New(ctx context.Context, o Options) (*Host, error) {
 	}
 	h := &Host{
 		opts: o, log: o.Log,
-		layerDir: filepath.Join(o.StateDir, "layers"),
-		refDir:   filepath.Join(o.RunDir, "layers-used"),
+		layerDir: filepath.Join(o.StateDir, layersName),
+		refDir:   filepath.Join(o.RunDir, refsName),
 		kick:     make(chan struct{}, 1),
 		leaving:  map[string]chan struct{}{},
 		detached: map[string][]*os.File{},

@@ -92,13 +92,16 @@ func makeDir(top *os.File, rel string) error {
 	return errors.Join(d.Chown(0, 0), d.Chmod(0o755), d.Close())
 }
 
-// Mount mounts the sandbox's root at target, a directory below the run
+// Mount mounts the sandbox's root, its changes on b, at target, a directory below the run
 // directory, which is made with all directories on the way enterable for the
 // ids from base on, as whom the sandbox runs. A disk that it has is open. It takes 1 to 2 ms once the host
 // image is prepared and base's id map is made; before that it prepares.
-// Errors: [ErrDamaged], [ErrMounted], mount.ErrNoIDMap, mount.ErrReadOnly,
+// Errors: [ErrDamaged], [ErrNoLayer], [ErrMounted], mount.ErrNoIDMap, mount.ErrReadOnly,
 // ctx's. After an error nothing stays mounted.
-func (h *Host) Mount(ctx context.Context, sandboxDir, target string, base uint32) (err error) {
+func (h *Host) Mount(ctx context.Context, sandboxDir, target string, base uint32, b Base) (err error) {
+	if err := b.Validate(); err != nil {
+		return fmt.Errorf("mount root: %w", err)
+	}
 	if !within(h.opts.RunDir, target) || filepath.Clean(target) == filepath.Clean(h.opts.RunDir) {
 		return fmt.Errorf("mount root: target %q is not below %s", target, h.opts.RunDir)
 	}
@@ -116,12 +119,23 @@ func (h *Host) Mount(ctx context.Context, sandboxDir, target string, base uint32
 	}
 	defer func() { _ = dir.Close() }()
 
-	use, err := h.acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("mount root: %w", err)
+	var use lowers
+	names := b.Layers
+	if b.Host {
+		if use, err = h.acquire(ctx); err != nil {
+			return fmt.Errorf("mount root: %w", err)
+		}
+		defer h.layers.RUnlock()
+		names = append(names[:len(names):len(names)], use.skeleton, use.mask)
 	}
-	defer h.layers.RUnlock()
-	if err := h.refer(target, use); err != nil {
+	if len(b.Layers) > 0 {
+		release, err := h.take(b.Layers)
+		if err != nil {
+			return fmt.Errorf("mount root: %w", err)
+		}
+		defer release()
+	}
+	if err := h.refer(target, names...); err != nil {
 		return err
 	}
 	defer func() {
@@ -133,14 +147,23 @@ func (h *Host) Mount(ctx context.Context, sandboxDir, target string, base uint32
 	if err != nil {
 		return fmt.Errorf("mount root: %w", err)
 	}
-	if err := h.mountLayers(mounter, sandboxDir, dir, use, id); err != nil {
+	if err := h.mountLayers(mounter, sandboxDir, dir, b, use, id); err != nil {
 		return fmt.Errorf("mount root: %w", err)
 	}
 	return nil
 }
 
-// mountLayers makes both overlays and puts them in place.
-func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os.File, use lowers, id *mount.IDMap) (err error) {
+// take pins layers for a mount, until it has noted that it uses them.
+func (h *Host) take(layers []string) (release func(), err error) {
+	if h.opts.Layers == nil {
+		return nil, fmt.Errorf("%w: %s", ErrNoLayer, layers[0])
+	}
+	return h.opts.Layers.Pin(layers...)
+}
+
+// mountLayers makes the overlay of / and, on the host image, the one of /usr, and
+// puts them in place.
+func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os.File, b Base, use lowers, id *mount.IDMap) (err error) {
 	var trees []*mount.Tree
 	defer func() {
 		for _, t := range trees {
@@ -163,13 +186,29 @@ func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os
 	} else if changes, err = h.opts.Disks.Tree(sandboxDir, id); err == nil {
 		trees = append(trees, changes)
 	}
-	skeleton := clone(filepath.Join(h.layerDir, use.skeleton), true)
-	mask := clone(filepath.Join(h.layerDir, use.mask), true)
-	usr := clone(filepath.Join(h.opts.HostRoot, "usr"), true)
+	var roots, usrs []*mount.Tree // the topmost first
+	for _, name := range slices.Backward(b.Layers) {
+		layer := filepath.Join(h.layerDir, name)
+		roots = append(roots, clone(filepath.Join(layer, layerRoot), true))
+		if !b.Host {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(layer, layerUsr)); err == nil {
+			usrs = append(usrs, clone(filepath.Join(layer, layerUsr), true))
+		}
+	}
+	if b.Host {
+		roots = append(roots, clone(filepath.Join(h.layerDir, use.skeleton), true))
+		usrs = append(usrs, clone(filepath.Join(h.layerDir, use.mask), true), clone(filepath.Join(h.opts.HostRoot, "usr"), true))
+	}
 	if err != nil {
 		return err
 	}
-	for _, d := range []string{upperRoot, upperUsr} {
+	uppers := []string{upperRoot}
+	if b.Host {
+		uppers = append(uppers, upperUsr)
+	}
+	for _, d := range uppers {
 		f, err := mount.OpenWithin(changes.Dir(), d, unix.O_PATH|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrDamaged, d, err)
@@ -194,15 +233,23 @@ func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os
 		}
 		return merged, err
 	}
-	root, err := overlay(mount.Overlay{Lower: []*mount.Tree{skeleton}, Upper: changes, UpperDir: upperRoot, WorkDir: workRoot})
+	root, err := overlay(mount.Overlay{Lower: roots, Upper: changes, UpperDir: upperRoot, WorkDir: workRoot})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	if err := checkRoot(root.Dir()); err != nil {
+	if err := checkRoot(root.Dir(), b.Host); err != nil {
 		return err
 	}
-	usrRoot, err := overlay(mount.Overlay{Lower: []*mount.Tree{mask, usr}, Upper: changes, UpperDir: upperUsr, WorkDir: workUsr})
+	if !b.Host {
+		if own {
+			if err := save(changes.Dir()); err != nil {
+				return fmt.Errorf("make spare files: %w", err)
+			}
+		}
+		return root.Attach(target)
+	}
+	usrRoot, err := overlay(mount.Overlay{Lower: usrs, Upper: changes, UpperDir: upperUsr, WorkDir: workUsr})
 	if err != nil {
 		return fmt.Errorf("/usr: %w", err)
 	}
@@ -226,8 +273,12 @@ func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os
 // checkRoot refuses a root in which the places where others will mount are not
 // plain directories: a link there could lead a mount elsewhere
 // (CVE-2026-41579).
-func checkRoot(root *os.File) error {
-	for _, d := range []string{"dev", "proc", "sys", "usr", "run"} {
+func checkRoot(root *os.File, host bool) error {
+	places := []string{"dev", "proc", "sys", "run"}
+	if host {
+		places = append(places, "usr")
+	}
+	for _, d := range places {
 		f, err := mount.OpenWithin(root, d, unix.O_PATH|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return fmt.Errorf("%w: /%s is not a directory: %w", ErrDamaged, d, err)

@@ -58,7 +58,7 @@ func (m *Manager) Create(ctx context.Context, c Caller, r CreateRequest) (Info, 
 	o := b.op
 	m.wg.Go(func() {
 		defer func() { _ = set.Close() }()
-		o.run(func(o *operation) error { return m.create(o, r.Secrets, set) })
+		o.run(func(o *operation) error { return m.create(o, r, set) })
 	})
 	select {
 	case <-o.done:
@@ -219,7 +219,7 @@ func (m *Manager) crowded(c Caller) error {
 }
 
 // create is the body of the operation.
-func (m *Manager) create(o *operation, secrets map[string]string, set *volume.Set) (err error) {
+func (m *Manager) create(o *operation, r CreateRequest, set *volume.Set) (err error) {
 	b := o.b
 	defer func() {
 		if err != nil && !m.keepFailed(b) {
@@ -231,13 +231,21 @@ func (m *Manager) create(o *operation, secrets map[string]string, set *volume.Se
 		}
 	}()
 	o.enter(lifecycle.Creating)
+	from, err := m.originOf(o, r)
+	if err != nil {
+		return err
+	}
+	defer from.release()
+	b.mu.Lock()
+	b.rec.Base, b.rec.Config, b.rec.ImageID, b.rec.Snapshot = from.base, from.config, from.image, from.snapshot
+	b.mu.Unlock()
 	if err := m.materialize(o); err != nil {
 		return err
 	}
-	if err := m.launch(o, secrets, set); err != nil {
+	if err := m.launch(o, r.Secrets, set); err != nil {
 		return asAbsent(asInvalid(err))
 	}
-	if err := m.setup(o, secrets); err != nil {
+	if err := m.setup(o, r.Secrets); err != nil {
 		return err
 	}
 	return m.started(o)

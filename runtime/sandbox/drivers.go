@@ -12,6 +12,7 @@ import (
 	"cove/runtime/disk"
 	"cove/runtime/gpu"
 	"cove/runtime/network"
+	"cove/runtime/rootfs"
 	"cove/runtime/volume"
 )
 
@@ -20,9 +21,9 @@ type Rootfs interface {
 	// Ready tells whether Mount will not have to prepare what all roots
 	// share, which takes seconds on a machine that never had it.
 	Ready() bool
-	// Mount mounts the root of the sandbox in dir at target, for the user
-	// namespace that begins at host uid base.
-	Mount(ctx context.Context, dir, target string, base uint32) error
+	// Mount mounts the root of the sandbox in dir, its changes on b, at target,
+	// for the user namespace that begins at host uid base.
+	Mount(ctx context.Context, dir, target string, base uint32, b rootfs.Base) error
 	// Detach takes it out of the daemon's tree of mounts, once the sandbox
 	// has its own.
 	Detach(target string) error
@@ -31,6 +32,17 @@ type Rootfs interface {
 	Unmount(dir, target string) error
 	// Drain waits for what Unmount leaves to the background, for the audit.
 	Drain(ctx context.Context) error
+}
+
+// Layers is the store of the layers that roots are made of, but for the host
+// image's own.
+type Layers interface {
+	// Pin keeps layers that are about to be recorded as used from being collected
+	// until release; rootfs.ErrNoLayer.
+	Pin(names ...string) (release func(), err error)
+	// Collect removes what used does not name and nobody has pinned or mounted.
+	// used is asked while nothing can be pinned.
+	Collect(ctx context.Context, used func() (map[string]bool, error)) error
 }
 
 // Disks are what sandboxes keep their files on. A sandbox whose Spec sets no

@@ -19,6 +19,7 @@ import (
 	"cove/runtime/frame"
 	"cove/runtime/guest"
 	"cove/runtime/network"
+	"cove/runtime/rootfs"
 	"cove/runtime/volume"
 )
 
@@ -112,7 +113,7 @@ func (m *machine) end(id string) {
 }
 
 // Mount and what follows implement the drivers.
-func (m *machine) Mount(_ context.Context, dir, target string, _ uint32) error {
+func (m *machine) Mount(_ context.Context, dir, target string, _ uint32, _ rootfs.Base) error {
 	if err := m.fails("mount"); err != nil {
 		return err
 	}

@@ -158,7 +158,7 @@ func (m *Manager) prepare(o *operation, rec record, run running, ns network.Name
 	}
 	var g errgroup.Group
 	g.Go(func() error {
-		if !m.opt.Rootfs.Ready() {
+		if rec.base().Host && !m.opt.Rootfs.Ready() {
 			o.doing("preparing this machine's image, once")
 			defer o.doing("")
 		}
@@ -201,7 +201,7 @@ func (m *Manager) prepare(o *operation, rec record, run running, ns network.Name
 func (m *Manager) mountRoot(ctx context.Context, rec record, base uint32, set *volume.Set) (err error) {
 	var g errgroup.Group
 	g.Go(func() error {
-		if err := m.opt.Rootfs.Mount(ctx, m.stateDir(rec.ID), m.target(rec.ID), base); err != nil {
+		if err := m.opt.Rootfs.Mount(ctx, m.stateDir(rec.ID), m.target(rec.ID), base, rec.base()); err != nil {
 			return noSpace(fmt.Errorf("mount the root: %w", err))
 		}
 		return nil

@@ -36,6 +36,7 @@ type Options struct {
 	Log *slog.Logger
 
 	Rootfs  Rootfs
+	Layers  Layers
 	Disks   Disks
 	Runner  Runner
 	Cgroups Cgroups

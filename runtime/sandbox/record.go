@@ -11,6 +11,7 @@ import (
 	"cove/config"
 	"cove/runtime/gpu"
 	"cove/runtime/lifecycle"
+	"cove/runtime/rootfs"
 	"cove/runtime/store"
 	"cove/runtime/volume"
 )
@@ -32,6 +33,14 @@ type record struct {
 	Name    string      `json:"name"`
 	Owner   int         `json:"owner"`
 	Spec    config.Spec `json:"spec"`
+	// Base is what its root is made of below its own changes; zero of those that
+	// were made before there was any but the host image.
+	Base rootfs.Base `json:"base,omitzero"`
+	// Config is what the image says of programs; ImageID is the image's id and
+	// Snapshot the snapshot's, where it was made of one.
+	Config   config.ImageConfig `json:"config,omitzero"`
+	ImageID  string             `json:"image_id,omitempty"`
+	Snapshot string             `json:"snapshot,omitempty"`
 	// Dirs are the directories of the Spec's mounts, in their order.
 	Dirs    []volume.Identity `json:"dirs,omitempty"`
 	Desired lifecycle.State   `json:"desired"`
@@ -55,6 +64,14 @@ type record struct {
 	SetupSteps int  `json:"setup_steps,omitempty"`
 	// GPUs are those that it had when it last started, by UUID or CDI name.
 	GPUs []string `json:"gpus,omitempty"`
+}
+
+// base is what the sandbox's root is made of.
+func (r record) base() rootfs.Base {
+	if r.Base.IsZero() {
+		return rootfs.HostBase()
+	}
+	return r.Base
 }
 
 // phase is how far a launch has come, for the daemon after a killed one.

@@ -147,11 +147,16 @@ func testReserve(t *testing.T, mib int64, quota string) {
 	if !after.Low || after.Free < after.Reserve/2 {
 		t.Errorf("after the hold: %+v", after)
 	}
-	if isHeld(h, "idle") {
-		t.Error("one that does nothing is held")
-	}
-	if got := h.must("exec", "idle", "--", "echo", "here"); got != "here\n" {
-		t.Errorf("in one that does nothing: %q", got)
+	switch why := h.inspect("idle").Held; {
+	case strings.Contains(why, "so little that all sandboxes stand still"):
+		// The machine was so slow to look that half the reserve was gone.
+		t.Logf("all are held: %s", why)
+	case why != "":
+		t.Errorf("one that does nothing is held: %s", why)
+	default:
+		if got := h.must("exec", "idle", "--", "echo", "here"); got != "here\n" {
+			t.Errorf("in one that does nothing: %q", got)
+		}
 	}
 	// Everybody is told.
 	if out, stderr, _ := h.cove("ls"); !strings.Contains(out, "started, held") || !strings.Contains(stderr, "writer stands still: the host's disk is nearly full") {

@@ -135,7 +135,11 @@ func TestMemoryInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	memory, swap, err := tree.MemoryInUse(id)
-	if err != nil || memory < held || memory > 2*held || swap != 0 {
+	var noise config.Size
+	if !v2 {
+		noise = 1 << 20 // two counters that the kernel brings up to date by the batch
+	}
+	if err != nil || memory < held || memory > 2*held || swap > noise {
 		t.Errorf("in use: %v and %v of swap, %v", memory, swap, err)
 	}
 	if !v2 {

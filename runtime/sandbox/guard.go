@@ -311,14 +311,20 @@ func (g *guard) look() time.Duration {
 	}
 	g.m.kept.empty()
 	g.gather()
-	return g.hold(holdText(s, reserve), room < -reserve/2, !before || fell > writingLeast)
+	all := room < -reserve/2
+	return g.hold(holdText(s, reserve, all), all, !before || fell > writingLeast)
 }
 
-func holdText(s disk.Space, reserve int64) string {
+// holdText is why a sandbox is held; all says that those are that do nothing.
+func holdText(s disk.Space, reserve int64, all bool) string {
 	if few(s, reserve) {
 		return fmt.Sprintf("the host's disk has nearly as many files as it can, less than %s of its inodes are free: it goes on by itself when there are more", percent(reserve, s.Total))
 	}
-	return fmt.Sprintf("the host's disk is nearly full, less than %s of %s is free: it goes on by itself when there is room", sizeText(reserve), sizeText(s.Total))
+	little := ""
+	if all {
+		little = ", so little that all sandboxes stand still"
+	}
+	return fmt.Sprintf("the host's disk is nearly full, less than %s of %s is free%s: it goes on by itself when there is room", sizeText(reserve), sizeText(s.Total), little)
 }
 
 // gather has what was deleted on disk images given back to the host, apart from the

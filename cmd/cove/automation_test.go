@@ -17,7 +17,7 @@ import (
 func (h *host) ended(reason lifecycle.ReasonKind, names ...string) {
 	h.t.Helper()
 	for _, name := range names {
-		h.eventually("the end of "+name, func() bool { return stateOf(h, name) == lifecycle.Stopped })
+		h.eventually("the end of "+name, func() bool { return stateOf(h, name) == lifecycle.Stopped }, name)
 		if d := h.inspect(name); d.Reason == nil || d.Reason.Kind != reason || d.Desired != lifecycle.Stopped {
 			h.t.Errorf("%s stopped for %v, desired %s; want %s", name, d.Reason, d.Desired, reason)
 		}

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"cove/runtime/api"
 	"cove/runtime/cgroup"
@@ -68,16 +67,6 @@ func groupCount(t *testing.T, group, file, name string) int64 {
 	}
 	t.Fatalf("%s has no %s", file, name)
 	return 0
-}
-
-// until waits for what the kernel counts, of which it tells nobody.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); <-time.After(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s did not come about", what)
-		}
-	}
 }
 
 func TestGuestIsUnified(t *testing.T) {

@@ -247,9 +247,9 @@ func rounds(few int) int {
 }
 
 // eventually waits, by the daemon's own events, until ok holds.
-func (h *host) eventually(what string, ok func() bool) {
+func (h *host) eventually(what string, ok func() bool, about ...string) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	events, err := api.New(filepath.Join(h.run, "cove.sock")).Events(ctx, nil, true)
 	if err != nil {
@@ -261,9 +261,23 @@ func (h *host) eventually(what string, ok func() bool) {
 			return
 		}
 		if _, err := events.Next(); err != nil {
+			for _, name := range about {
+				d := h.inspect(name)
+				h.t.Logf("%s is %s, %+v, due %+v", name, d.State, d.Running, d.Due)
+			}
 			h.t.Fatalf("%s did not come about: %v", what, err)
 		}
 	}
 }
 
 func (h *host) String() string { return fmt.Sprintf("state %s, run %s", h.state, h.run) }
+
+// until waits for what the kernel counts, of which it tells nobody.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); <-time.After(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come about", what)
+		}
+	}
+}

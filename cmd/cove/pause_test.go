@@ -19,6 +19,10 @@ func TestPause(t *testing.T) {
 	tt.Send("i=0; while :; do i=$((i+1)); echo $i > /tmp/count; done & clear; echo $((40+2))\r")
 	tt.See("42")
 	pid := h.inspect("p").Running.Pid
+	until(t, "the first count", func() bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/%d/root/tmp/count", pid))
+		return err == nil
+	})
 	count := func() string {
 		t.Helper()
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/tmp/count", pid))

@@ -49,7 +49,7 @@ const escapeWait = 10 * time.Millisecond
 
 // deliverWait is how long a detach waits for a daemon that does not take what
 // was typed before it.
-const deliverWait = 250 * time.Millisecond
+const deliverWait = 2 * time.Second
 
 // pendingMax is how much typed input waits for a program that does not read.
 const pendingMax = 1 << 20

@@ -5,6 +5,10 @@ import "time"
 // DefaultPath is PATH inside a sandbox unless its profile says otherwise.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+// DefaultWorkdir is the working directory inside, unless its profile or its image
+// says otherwise.
+const DefaultWorkdir = "/workspace"
+
 // FromEnv as [EnvVar.From] takes the value from the caller at each start.
 const FromEnv = "env"
 
@@ -17,7 +21,7 @@ func Defaults() Spec {
 		Shell:           []string{"/bin/bash", "-l"},
 		User:            "dev",
 		NoNewPrivileges: true,
-		Workdir:         "/workspace",
+		Workdir:         DefaultWorkdir,
 		Runtime:         "runc",
 		Resources: Resources{
 			CPU:    2,

@@ -18,7 +18,8 @@ func Unenforced(s Spec) []Problem {
 		}
 	}
 	const remove = "remove it"
-	refuse(s.Image != "host", "image", quote(s.Image), `only "host" works: this machine's own system`)
+	_, isSnapshot := SnapshotName(s.Image)
+	refuse(isSnapshot, "image", quote(s.Image), `only "host" and images work`)
 	refuse(s.Runtime != "" && s.Runtime != "runc", "runtime", quote(s.Runtime), `only "runc" works`)
 
 	n := s.Network

@@ -30,6 +30,35 @@ func ImageFile(image string) (kind, path string, ok bool) {
 	return "", "", false
 }
 
+// DefaultsFor is [Defaults] with another image.
+func DefaultsFor(image string) Spec {
+	s := Defaults()
+	if image != HostImage && image != "" {
+		s.Image = image
+		s.otherImage(func(string) bool { return false })
+	}
+	return s
+}
+
+// otherImage forgets what is about the system that the Spec had until now: another
+// image has users, shells and directories of its own. keep tells of a key that it is
+// said together with the image.
+func (s *Spec) otherImage(keep func(key string) bool) {
+	if !keep("user") {
+		s.User = ""
+	}
+	if !keep("shell") {
+		s.Shell = nil
+	}
+	if !keep("workdir") {
+		s.Workdir = ""
+	}
+	if !keep("env.PATH") {
+		s.Env = maps.Clone(s.Env)
+		delete(s.Env, "PATH")
+	}
+}
+
 // ImageConfig is what an image says of how programs run in it: the config of the
 // OCI image specification, as far as it concerns a sandbox. What a Spec says is
 // over it.

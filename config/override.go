@@ -35,7 +35,7 @@ func (f Flag) Switch() bool { return f.Form == "" }
 // shows them.
 func Flags() []Flag {
 	return []Flag{
-		single("image", "IMAGE", "the image", "image", func(s *Spec) *string { return &s.Image }, plainText),
+		{Name: "image", Form: "IMAGE", Help: "the image: host, a reference such as debian:12, oci:DIR, docker-archive:FILE, snapshot:NAME", Key: "image", set: setImage},
 		single("cpu", "N", "cores, fractional; 0 is no limit", "resources.cpu", func(s *Spec) *float64 { return &s.Resources.CPU }, ParseCPU),
 		single("memory", "SIZE", "memory, such as 512MiB; 0 is no limit", "resources.memory", func(s *Spec) *Size { return &s.Resources.Memory }, ParseSize),
 		single("swap", "SIZE", "swap on top of the memory; 0 is none", "resources.swap", func(s *Spec) *Size { return &s.Resources.Swap }, ParseSize),
@@ -161,6 +161,21 @@ func single[T any](name, form, help, key string, field func(*Spec) *T, parse fun
 		p.origins.setFlag(key, "--"+name)
 		return nil
 	}}
+}
+
+// setImage sets the image, and forgets what the profile says of the system that it
+// is for.
+func setImage(p *Profile, values []string) error {
+	v, err := plainText(values[0])
+	if err != nil {
+		return err
+	}
+	if v != HostImage && v != p.Spec.Image {
+		p.Spec.otherImage(func(key string) bool { return strings.HasPrefix(p.origins[key].file, "--") })
+	}
+	p.Spec.Image = v
+	p.origins.setFlag("image", "--image")
+	return nil
 }
 
 // many is a flag whose values together replace the key's list.

@@ -24,7 +24,11 @@ func TestOverride(t *testing.T) {
 		values []string
 		want   func(*Spec)
 	}{
-		{"image", []string{"alpine:3"}, func(s *Spec) { s.Image = "alpine:3" }},
+		// Another system has users, shells and directories of its own.
+		{"image", []string{"alpine:3"}, func(s *Spec) {
+			s.Image, s.User, s.Shell, s.Workdir = "alpine:3", "", nil, ""
+			delete(s.Env, "PATH")
+		}},
 		{"cpu", []string{"1.5"}, func(s *Spec) { s.Resources.CPU = 1.5 }},
 		{"memory", []string{"512MiB"}, func(s *Spec) { s.Resources.Memory = 512 * MiB }},
 		{"disk", []string{"10GB"}, func(s *Spec) { s.Resources.Disk = 1e10 }},

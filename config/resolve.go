@@ -93,6 +93,9 @@ func (p *Profiles) combine(first *layer) (*Profile, []link, error) {
 		var h header
 		f := profileFields(&profile.Spec, &h)
 		setup, from := profile.Spec.Setup, maps.Clone(profile.origins)
+		if image, ok := link.doc.root["image"].(string); ok && image != HostImage && image != profile.Spec.Image {
+			profile.Spec.otherImage(func(string) bool { return false })
+		}
 		problems = append(problems, decode(link.doc, f, profile.origins)...)
 		if _, ok := link.doc.root["setup"]; ok && len(profile.Spec.Setup) > 0 {
 			// A step counts on what those of the profile that it extends made.

@@ -120,7 +120,11 @@ func (b backend) Create(ctx context.Context, id, name string, spec config.Spec) 
 	if err != nil {
 		return api.Sandbox{}, err
 	}
-	made, err := client.Create(ctx, api.CreateRequest{ID: id, Name: name, Spec: withIdentity(ctx, spec), Secrets: secrets, Dirs: dirs})
+	req := api.CreateRequest{ID: id, Name: name, Spec: withIdentity(ctx, spec), Secrets: secrets, Dirs: dirs}
+	if err := b.a.bringImage(ctx, &req); err != nil {
+		return api.Sandbox{}, err
+	}
+	made, err := client.Create(ctx, req)
 	return made, explain(err, name)
 }
 

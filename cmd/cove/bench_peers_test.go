@@ -131,7 +131,7 @@ func newBaseline(b *testing.B, h *host, spec config.Spec) *baseline {
 		b.Fatal(err)
 	}
 	defer func() { _ = top.Close() }()
-	if err := rootfs.Create(top, "baseline", ""); err != nil {
+	if err := rootfs.Create(top, rootfs.Fresh{Hostname: "baseline"}); err != nil {
 		b.Fatal(err)
 	}
 	const base = 1<<30 + 1<<20

@@ -65,6 +65,9 @@ func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sa
 		return api.Sandbox{}, err
 	}
 	req := api.CreateRequest{ID: api.NewID(), Name: name, Spec: withIdentity(ctx, spec), Secrets: secrets, Dirs: dirs}
+	if err := a.bringImage(ctx, &req); err != nil {
+		return api.Sandbox{}, err
+	}
 	type result struct {
 		made api.Sandbox
 		err  error

@@ -18,6 +18,7 @@ import (
 	"cove/runtime/disk"
 	"cove/runtime/doctor"
 	"cove/runtime/gpu"
+	"cove/runtime/image"
 	"cove/runtime/lxcfs"
 	"cove/runtime/mount"
 	"cove/runtime/network"
@@ -179,6 +180,11 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 	if err != nil {
 		return nil, err
 	}
+	images, err := image.Open(image.Options{StateDir: dirs.State, Layers: layers})
+	if err != nil {
+		return nil, err
+	}
+	giveBack(images.Close)
 	roots, err := rootfs.New(ctx, rootfs.Options{StateDir: dirs.State, RunDir: dirs.Run, Disks: disks, Layers: layers, IDMaps: maps, Log: log})
 	if err != nil {
 		return nil, err
@@ -215,6 +221,7 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		StateDir: dirs.State, RunDir: dirs.Run, Inst: inst, BootID: boot, Log: log,
 		Rootfs:  roots,
 		Layers:  layers,
+		Images:  images,
 		Disks:   disks,
 		Runner:  &runner.Runner{Binary: runc, Root: filepath.Join(dirs.Run, "runc")},
 		Cgroups: groups,

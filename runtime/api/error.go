@@ -21,6 +21,7 @@ const (
 	CodeForbidden   Code = "forbidden"   // the caller may not use this daemon
 	CodeCanceled    Code = "canceled"    // cancelled by a delete
 	CodeSetup       Code = "setup"       // a setup step of the profile's failed; the sandbox is there, in the state error
+	CodeImage       Code = "image"       // the registry refused, or what came is no image
 	CodeExhausted   Code = "exhausted"   // disk, ids or memory ran out
 	CodeUnavailable Code = "unavailable" // the daemon or the sandbox does not answer
 	CodeInternal    Code = "internal"    // a fault of cove or of the host
@@ -71,6 +72,7 @@ var (
 	ErrForbidden   = &Error{Code: CodeForbidden}
 	ErrCanceled    = &Error{Code: CodeCanceled}
 	ErrSetup       = &Error{Code: CodeSetup}
+	ErrImage       = &Error{Code: CodeImage}
 	ErrExhausted   = &Error{Code: CodeExhausted}
 	ErrUnavailable = &Error{Code: CodeUnavailable}
 	ErrInternal    = &Error{Code: CodeInternal}
@@ -81,7 +83,7 @@ func (e *Error) Status() int {
 	switch e.Code {
 	case CodeInvalid:
 		return http.StatusBadRequest
-	case CodeUnsupported, CodeSetup:
+	case CodeUnsupported, CodeSetup, CodeImage:
 		return http.StatusUnprocessableEntity
 	case CodeNotFound:
 		return http.StatusNotFound

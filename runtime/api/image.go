@@ -1,9 +1,18 @@
 package api
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
 	"time"
 
 	"cove/config"
+	"cove/runtime/frame"
 )
 
 // Image is an image that sandboxes can be made from: an element of GET /v1/images.
@@ -33,6 +42,12 @@ type RegistryAuth struct {
 	Password      string `json:"password,omitempty"`
 	IdentityToken string `json:"identity_token,omitempty"`
 	RegistryToken string `json:"registry_token,omitempty"`
+}
+
+// ImageRequest names an image: POST /v1/images/rm -> Image as it was.
+type ImageRequest struct {
+	// Ref is a name, an id or the beginning of one.
+	Ref string `json:"ref"`
 }
 
 // PullRequest gets an image from a registry: POST /v1/images/pull, answered by
@@ -85,4 +100,130 @@ type Progress struct {
 	Image    *Image    `json:"image,omitempty"`
 	Snapshot *Snapshot `json:"snapshot,omitempty"`
 	Error    *Error    `json:"error,omitempty"`
+}
+
+// Images lists the images that the caller has, by name. Stable.
+func (c *Client) Images(ctx context.Context) ([]Image, error) {
+	var list []Image
+	return list, c.do(ctx, http.MethodGet, "/images", nil, nil, &list)
+}
+
+// RemoveImage takes an image from the caller; its layers go when nothing uses them.
+// Codes: not_found, conflict (a sandbox is made of it). Stable.
+func (c *Client) RemoveImage(ctx context.Context, ref string) (Image, error) {
+	var i Image
+	return i, c.do(ctx, http.MethodPost, "/images/rm", nil, ImageRequest{Ref: ref}, &i)
+}
+
+// PruneImages removes the caller's images that no sandbox is made of. Stable.
+func (c *Client) PruneImages(ctx context.Context) (PruneReport, error) {
+	var r PruneReport
+	return r, c.do(ctx, http.MethodPost, "/images/prune", nil, struct{}{}, &r)
+}
+
+// PullImage gets an image from its registry, or a newer one of that name. each, if
+// not nil, is told how far it is. Codes: invalid, image, exhausted. Stable.
+func (c *Client) PullImage(ctx context.Context, r PullRequest, each func(Progress)) (Image, error) {
+	last, err := c.progress(ctx, "/images/pull", r, each)
+	if err != nil {
+		return Image{}, err
+	}
+	if last.Image == nil {
+		return Image{}, &Error{Code: CodeInternal, Message: "the daemon told of no image", Hint: hintStatus}
+	}
+	return *last.Image, nil
+}
+
+// progress sends a request that is answered by progress, and gives the last of it.
+func (c *Client) progress(ctx context.Context, path string, in any, each func(Progress)) (Progress, error) {
+	l, err := answers[Progress](ctx, c, http.MethodPost, path, nil, in, true)
+	if err != nil {
+		return Progress{}, err
+	}
+	defer func() { _ = l.Close() }()
+	for {
+		p, err := l.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return Progress{}, &Error{Code: CodeUnavailable, Message: "the daemon ended in the middle of it", Hint: hintStatus, cause: err}
+		case err != nil:
+			return Progress{}, err
+		case p.Error != nil:
+			return Progress{}, p.Error
+		case p.Image != nil || p.Snapshot != nil:
+			return p, nil
+		case each != nil:
+			each(p)
+		}
+	}
+}
+
+// ImportImage takes an image from a tar: of an OCI image layout, or what docker save
+// makes. Codes: invalid, image, not_found (no such tag), exhausted. Stable.
+func (c *Client) ImportImage(ctx context.Context, r ImportRequest, tar io.Reader) (Image, error) {
+	last, err := c.upload(ctx, "/images/import", r, tar)
+	if err != nil {
+		return Image{}, err
+	}
+	if last.Image == nil {
+		return Image{}, &Error{Code: CodeInternal, Message: "the daemon told of no image", Hint: hintStatus}
+	}
+	return *last.Image, nil
+}
+
+// upload sends a request with a stream, and gives what it comes to.
+func (c *Client) upload(ctx context.Context, path string, in any, from io.Reader) (Progress, error) {
+	s, err := c.streamAt(ctx, path, in)
+	if err != nil {
+		return Progress{}, err
+	}
+	defer func() { _ = s.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	failed := &failing{r: from, fail: func() { _ = s.Close() }}
+	var out bytes.Buffer
+	_, err = s.Pump(frame.Streams{Stdin: failed, Stdout: &out})
+	switch {
+	case ctx.Err() != nil:
+		return Progress{}, context.Cause(ctx)
+	case failed.err() != nil:
+		return Progress{}, failed.err()
+	case err != nil:
+		return Progress{}, err
+	}
+	var last Progress
+	if err := json.Unmarshal(out.Bytes(), &last); err != nil {
+		return Progress{}, c.failed(ctx, fmt.Errorf("read the daemon's answer: %w", err))
+	}
+	if last.Error != nil {
+		return Progress{}, last.Error
+	}
+	return last, nil
+}
+
+// failing is a reader whose failure is kept: the other side would take it for the
+// end.
+type failing struct {
+	r    io.Reader
+	fail func()
+
+	mu  sync.Mutex
+	why error
+}
+
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.mu.Lock()
+		f.why = err
+		f.mu.Unlock()
+		f.fail()
+	}
+	return n, err
+}
+
+func (f *failing) err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.why
 }

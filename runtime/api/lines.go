@@ -24,7 +24,12 @@ type lines[T any] struct {
 
 // follow opens the stream of path. With endless its end is an error.
 func follow[T any](ctx context.Context, c *Client, path string, q url.Values, endless bool) (*lines[T], error) {
-	k, err := c.call(ctx, http.MethodGet, path, q, nil, false)
+	return answers[T](ctx, c, http.MethodGet, path, q, nil, endless)
+}
+
+// answers is follow of any request.
+func answers[T any](ctx context.Context, c *Client, method, path string, q url.Values, in any, endless bool) (*lines[T], error) {
+	k, err := c.call(ctx, method, path, q, in, false)
 	if err != nil {
 		return nil, err
 	}

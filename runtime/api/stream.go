@@ -42,6 +42,10 @@ func (c *Client) stream(ctx context.Context, ref, action string, in any) (*Strea
 	if err != nil {
 		return nil, err
 	}
+	return c.streamAt(ctx, path, in)
+}
+
+func (c *Client) streamAt(ctx context.Context, path string, in any) (*Stream, error) {
 	k, err := c.call(ctx, http.MethodPost, path, nil, in, true)
 	if err != nil {
 		return nil, err

@@ -29,6 +29,11 @@
 //	GET    /sandboxes/{ref}/history   History; query since=DURATION
 //	GET    /deleted                   []Deleted
 //	POST   /undo                      UndoRequest -> Sandbox
+//	GET    /images                    []Image
+//	POST   /images/pull               PullRequest -> Progress, one a line
+//	POST   /images/import             ImportRequest, upgraded to a stream of frames
+//	POST   /images/rm                 ImageRequest -> Image
+//	POST   /images/prune              PruneReport
 //	GET    /gpus                      []GPU
 //	GET    /events                    Event, one a line; query since=EPOCH:SEQ, follow=0
 //	GET    /stats                     StatsReport; query follow=1: one a line and second

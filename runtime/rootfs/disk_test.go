@@ -40,7 +40,7 @@ func TestRootOnADisk(t *testing.T) {
 	}
 	top, err := disks.Create(t.Context(), "a", w.dir("a"), s)
 	if err == nil {
-		err = errors.Join(Create(top, "box", ""), top.Close())
+		err = errors.Join(Create(top, Fresh{Hostname: "box", GitConfig: ""}), top.Close())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -83,7 +83,7 @@ func createAt(dir, hostname, gitconfig string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(Create(top, hostname, gitconfig), top.Close())
+	return errors.Join(Create(top, Fresh{Hostname: hostname, GitConfig: gitconfig}), top.Close())
 }
 
 // up creates, where needed, and mounts a sandbox's root; it is unmounted when

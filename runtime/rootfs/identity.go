@@ -26,6 +26,8 @@ type genFile struct {
 	content string
 }
 
+const resolvConf = "# Names are asked of the host's own resolver, where the sandbox may use the network.\nnameserver 169.254.1.1\n"
+
 type account struct {
 	name     string
 	id, gid  int // gid: users only
@@ -128,7 +130,7 @@ func (in identity) files() []genFile {
 		{"etc/subgid", 0o644, ""},
 		{"etc/hostname", 0o644, defaultHost + "\n"},
 		{"etc/hosts", 0o644, hostsFile(defaultHost)},
-		{"etc/resolv.conf", 0o644, "# Names are asked of the host's own resolver, where the sandbox may use the network.\nnameserver 169.254.1.1\n"},
+		{"etc/resolv.conf", 0o644, resolvConf},
 		{"etc/machine-id", 0o444, ""},
 		{"etc/nsswitch.conf", 0o644, nsswitch},
 	}

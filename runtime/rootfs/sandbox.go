@@ -33,26 +33,50 @@ const Upper = "upper"
 // Dirs are the directories that [Create] makes, without those below them.
 func Dirs() []string { return []string{Upper, "work"} }
 
+// Fresh is what the root of a new sandbox begins with, over what it is made of.
+type Fresh struct {
+	// Hostname is written to /etc/hostname and /etc/hosts; "" leaves those below.
+	Hostname string
+	// GitConfig is /etc/gitconfig; "" writes none.
+	GitConfig string
+	// Resolver writes the /etc/resolv.conf that the host image has.
+	Resolver bool
+	// Dirs are directories at / that are not there below, and that others mount
+	// on or programs count on: see [Layers.Lacks].
+	Dirs []string
+}
+
 // Create makes the directories that hold a sandbox's changes in top, its
-// directory or the root of its disk, and writes /etc/hostname and /etc/hosts
-// for hostname ("" leaves the skeleton's) and /etc/gitconfig ("" writes none). What exists is kept, so it may be
+// directory or the root of its disk, and in them what it begins with. What exists is kept, so it may be
 // called again after a crash, but never while the sandbox is mounted. Owners
 // on disk are those inside: root is 0, whatever range the sandbox runs in.
-func Create(top *os.File, hostname, gitconfig string) error {
-	if hostname != "" && !config.ValidHostname(hostname) {
-		return fmt.Errorf("host name %q: must be letters, digits, dashes and dots, at most 64", hostname)
+func Create(top *os.File, f Fresh) error {
+	if f.Hostname != "" && !config.ValidHostname(f.Hostname) {
+		return fmt.Errorf("host name %q: must be letters, digits, dashes and dots, at most 64", f.Hostname)
 	}
-	for _, d := range []string{"upper", upperRoot, upperUsr, "work", workRoot, workUsr} {
+	dirs := []string{"upper", upperRoot, upperUsr, "work", workRoot, workUsr}
+	for _, d := range f.Dirs {
+		dirs = append(dirs, upperRoot+"/"+d)
+	}
+	for _, d := range dirs {
 		if err := makeDir(top, d); err != nil {
 			return fmt.Errorf("create root: %w", err)
 		}
 	}
-	files := map[string]string{}
-	if hostname != "" {
-		files["hostname"], files["hosts"] = hostname+"\n", hostsFile(hostname)
+	if slices.Contains(f.Dirs, tmpDir) {
+		if err := chmodWithin(top, upperRoot+"/"+tmpDir, 0o777|unix.S_ISVTX); err != nil {
+			return fmt.Errorf("create root: %w", err)
+		}
 	}
-	if gitconfig != "" {
-		files["gitconfig"] = gitconfig
+	files := map[string]string{}
+	if f.Hostname != "" {
+		files["hostname"], files["hosts"] = f.Hostname+"\n", hostsFile(f.Hostname)
+	}
+	if f.GitConfig != "" {
+		files["gitconfig"] = f.GitConfig
+	}
+	if f.Resolver {
+		files["resolv.conf"] = resolvConf
 	}
 	if len(files) == 0 {
 		return nil
@@ -67,6 +91,14 @@ func Create(top *os.File, hostname, gitconfig string) error {
 		}
 	}
 	return nil
+}
+
+func chmodWithin(top *os.File, rel string, mode uint32) error {
+	d, err := mount.OpenWithin(top, rel, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fchmod(int(d.Fd()), mode), d.Close())
 }
 
 // makeDir makes a directory below top, 0755 and root's, or keeps the one there.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -202,6 +204,86 @@ func (l *Layers) Pin(names ...string) (release func(), err error) {
 			}
 		}
 	}), nil
+}
+
+// sizeFile keeps what a layer occupies.
+const sizeFile = "size"
+
+// Size is what a layer occupies, in bytes. It is counted once; fs.ErrNotExist where
+// the store has no such layer.
+func (l *Layers) Size(ctx context.Context, name string) (int64, error) {
+	if err := validLayer(name); err != nil {
+		return 0, err
+	}
+	dir := filepath.Join(l.dir, name)
+	if text, err := os.ReadFile(filepath.Join(dir, sizeFile)); err == nil {
+		if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+			return n, nil
+		}
+	}
+	n, err := occupied(ctx, dir)
+	if err != nil {
+		return 0, err
+	}
+	// What is lost of it is counted again.
+	return n, os.WriteFile(filepath.Join(dir, sizeFile), strconv.AppendInt(nil, n, 10), 0o600)
+}
+
+// occupied is what the files below dir occupy, each once whatever its names.
+func occupied(ctx context.Context, dir string) (int64, error) {
+	type inode struct{ dev, ino uint64 }
+	seen := map[inode]bool{}
+	var n int64
+	err := filepath.WalkDir(dir, func(_ string, e os.DirEntry, err error) error {
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return nil
+		}
+		if at := (inode{st.Dev, st.Ino}); st.Nlink == 1 || e.IsDir() || !seen[at] {
+			seen[at] = true
+			n += st.Blocks * 512
+		}
+		return nil
+	})
+	return n, err
+}
+
+// tmpDir is the directory at / that is everybody's.
+const tmpDir = "tmp"
+
+// places are the directories at / without which no sandbox starts, or few programs
+// run.
+func places() []string { return []string{"dev", "proc", "sys", "run", "etc", tmpDir} }
+
+// Lacks lists what of the directories at / that a sandbox needs is not in the layers
+// of b, for [Create]. On the host image that is nothing.
+func (l *Layers) Lacks(b Base) []string {
+	if b.Host {
+		return nil
+	}
+	var lacks []string
+	for _, d := range places() {
+		found := false
+		for _, name := range b.Layers {
+			if st, err := os.Lstat(filepath.Join(l.dir, name, layerRoot, d)); err == nil && st.IsDir() {
+				found = true
+			}
+		}
+		if !found {
+			lacks = append(lacks, d)
+		}
+	}
+	return lacks
 }
 
 // Collect removes the layers that used does not name, that nobody has pinned and

@@ -194,7 +194,7 @@ func (m *Manager) readArchive(o *operation) (err error) {
 		return err
 	}
 	// What is not there yet: the work directories of the overlays.
-	if err := rootfs.Create(top, "", ""); err != nil {
+	if err := rootfs.Create(top, rootfs.Fresh{}); err != nil {
 		return fmt.Errorf("make the sandbox's root: %w", err)
 	}
 	if err := unix.Syncfs(int(top.Fd())); err != nil {

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"cove/runtime/doctor"
@@ -24,6 +25,9 @@ func (m *Manager) Checks(ctx context.Context) []doctor.Check {
 func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 	if err := m.trash.drain(ctx); err != nil {
 		return nil, fmt.Errorf("wait for what is being deleted: %w", err)
+	}
+	if err := m.collectLayers(ctx); err != nil && !errors.Is(err, errUnknownSandbox) {
+		return nil, fmt.Errorf("remove layers that nothing uses: %w", err)
 	}
 	if err := m.opt.Rootfs.Drain(ctx); err != nil {
 		return nil, fmt.Errorf("wait for file systems that are being unmounted: %w", err)

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"cove/config"
+	"cove/runtime/image"
 	"cove/runtime/lifecycle"
 	"cove/runtime/store"
 	"cove/runtime/volume"
@@ -31,6 +32,11 @@ type CreateRequest struct {
 	// Dirs are the directories of the Spec's mounts, in that order, which the
 	// caller opened for reading. They may be closed when Create returns.
 	Dirs []*os.File
+	// ImageID is the id of the image, where Spec.Image is a file of the caller's.
+	ImageID string
+	// Auth is what the caller has for the registry of the image. It is kept in no
+	// file.
+	Auth *image.Auth
 }
 
 // Create makes a sandbox and starts it. It fails with an *[InvalidError], with

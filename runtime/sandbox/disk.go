@@ -23,12 +23,21 @@ func (m *Manager) makeFiles(ctx context.Context, rec record, fresh string) error
 	if err != nil {
 		return diskError(err)
 	}
-	if err := rootfs.Create(top, rec.Name, gitConfig(rec.Spec)); err != nil {
+	if err := rootfs.Create(top, m.freshRoot(rec)); err != nil {
 		return errors.Join(noSpace(fmt.Errorf("make the sandbox's root: %w", err)), top.Close())
 	}
 	// The record's own sync does that for a directory, which is on the same file
 	// system: without it a power cut would leave a sandbox without a root.
 	return errors.Join(noSpace(m.opt.Disks.Sync(rec.ID)), top.Close())
+}
+
+// freshRoot is what the sandbox's root begins with.
+func (m *Manager) freshRoot(rec record) rootfs.Fresh {
+	f := rootfs.Fresh{Hostname: rec.Name, GitConfig: gitConfig(rec.Spec)}
+	if base := rec.base(); !base.Host {
+		f.Resolver, f.Dirs = true, m.opt.Layers.Lacks(base)
+	}
+	return f
 }
 
 // diskSpec is what is asked of a disk that is made or grows.

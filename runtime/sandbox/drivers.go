@@ -11,6 +11,7 @@ import (
 	"cove/runtime/cgroup"
 	"cove/runtime/disk"
 	"cove/runtime/gpu"
+	"cove/runtime/image"
 	"cove/runtime/network"
 	"cove/runtime/rootfs"
 	"cove/runtime/volume"
@@ -40,9 +41,31 @@ type Layers interface {
 	// Pin keeps layers that are about to be recorded as used from being collected
 	// until release; rootfs.ErrNoLayer.
 	Pin(names ...string) (release func(), err error)
+	Has(name string) bool
+	// Size is what a layer occupies, in bytes; fs.ErrNotExist.
+	Size(ctx context.Context, name string) (int64, error)
+	// Lacks lists the directories at / that a sandbox needs and that b has not.
+	Lacks(b rootfs.Base) []string
 	// Collect removes what used does not name and nobody has pinned or mounted.
 	// used is asked while nothing can be pinned.
 	Collect(ctx context.Context, used func() (map[string]bool, error)) error
+}
+
+// Images are those that users have. Errors are those of package image.
+type Images interface {
+	// Ensure gives the owner's image of that name, pulled where he has none, and
+	// Take one that he has, by name or id: with its layers pinned until release.
+	Ensure(ctx context.Context, owner int, r image.Request, progress func(image.Progress)) (img image.Image, release func(), err error)
+	Take(owner int, ref string) (img image.Image, release func(), err error)
+	Pull(ctx context.Context, owner int, r image.Request, progress func(image.Progress)) (img image.Image, release func(), err error)
+	Import(ctx context.Context, owner int, r image.ImportRequest) (img image.Image, release func(), err error)
+	Find(owner int, ref string) (image.Image, error)
+	List(owner int) []image.Image
+	Remove(img image.Image) error
+	// Tidy removes what is kept of pulls that were broken off.
+	Tidy() error
+	// Layers are those that some image has.
+	Layers() []string
 }
 
 // Disks are what sandboxes keep their files on. A sandbox whose Spec sets no

@@ -37,6 +37,7 @@ type Options struct {
 
 	Rootfs  Rootfs
 	Layers  Layers
+	Images  Images
 	Disks   Disks
 	Runner  Runner
 	Cgroups Cgroups
@@ -112,13 +113,15 @@ type Manager struct {
 
 	gpus  gpuClaims
 	guard *guard
+
+	sweeps chan struct{} // layers may have become unused
 }
 
 // Open finds out what became of every sandbox in the state directory and
 // returns the Manager of them. What it cannot understand it shows as unknown;
 // it fails only when the directories themselves cannot be used.
 func Open(ctx context.Context, opt Options) (*Manager, error) {
-	m := &Manager{opt: opt, log: opt.Log, now: opt.Now, boxes: map[string]*box{}, names: map[string]string{}}
+	m := &Manager{opt: opt, log: opt.Log, now: opt.Now, boxes: map[string]*box{}, names: map[string]string{}, sweeps: make(chan struct{}, 1)}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -167,6 +170,8 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	// What an earlier daemon held is known by now.
 	m.guard.adopt()
 	m.wg.Go(m.guard.run)
+	m.wg.Go(m.sweepLayers)
+	m.sweep()
 	return m, nil
 }
 

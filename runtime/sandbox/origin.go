@@ -1,9 +1,13 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"cove/config"
+	"cove/runtime/image"
+	"cove/runtime/lifecycle"
 	"cove/runtime/rootfs"
 )
 
@@ -19,24 +23,100 @@ type origin struct {
 	release func()
 }
 
+// ImageError is an image that a sandbox cannot be made of.
+type ImageError struct {
+	Image, Why, Hint string
+	Err              error
+}
+
+func (e *ImageError) Error() string { return fmt.Sprintf("image %s: %s", e.Image, e.Why) }
+func (e *ImageError) Unwrap() error { return e.Err }
+
 // originOf gives the origin of what is to be made. The caller calls its release.
 func (m *Manager) originOf(o *operation, r CreateRequest) (origin, error) {
 	if r.Spec.Image == config.HostImage {
 		return origin{base: rootfs.HostBase(), release: func() {}}, nil
 	}
-	return origin{}, fmt.Errorf("no image %q", r.Spec.Image)
+	img, release, err := m.imageOf(o, r)
+	if err != nil {
+		return origin{}, imageError(r.Spec.Image, err)
+	}
+	return origin{base: rootfs.Base{Layers: img.Layers}, config: img.Config, image: img.ID, release: release}, nil
 }
 
-// pin keeps layers for an origin.
-func (m *Manager) pin(at origin) (origin, error) {
-	at.release = func() {}
-	if len(at.base.Layers) == 0 {
-		return at, nil
+// imageOf gives the image of what is to be made, with its layers pinned.
+func (m *Manager) imageOf(o *operation, r CreateRequest) (image.Image, func(), error) {
+	owner := o.b.record().Owner
+	if _, _, file := config.ImageFile(r.Spec.Image); file {
+		return m.opt.Images.Take(owner, r.ImageID)
 	}
-	release, err := m.opt.Layers.Pin(at.base.Layers...)
+	if img, release, err := m.opt.Images.Take(owner, r.Spec.Image); err == nil {
+		return img, release, nil
+	}
+	o.enter(lifecycle.PullingSnapshot)
+	o.doing("pulling " + r.Spec.Image)
+	defer o.doing("")
+	img, release, err := m.opt.Images.Ensure(o.ctx, owner, image.Request{Ref: r.Spec.Image, Auth: r.Auth, Admit: m.guard.admit}, func(p image.Progress) { o.doing(PullText(p)) })
 	if err != nil {
-		return origin{}, fmt.Errorf("keep the layers of the image: %w", err)
+		return image.Image{}, nil, noSpace(err)
 	}
-	at.release = release
-	return at, nil
+	o.enter(lifecycle.Creating)
+	return img, release, nil
+}
+
+// PullText is how far a pull is, for people.
+func PullText(p image.Progress) string {
+	layers := fmt.Sprintf("%d layers", p.Layers)
+	if p.Layers == 1 {
+		layers = "1 layer"
+	}
+	if p.Unpacking {
+		return fmt.Sprintf("unpacking %s, %s", layers, sizeText(p.Total))
+	}
+	return fmt.Sprintf("pulling %s: %s of %s", layers, sizeText(p.Done), sizeText(p.Total))
+}
+
+// imageError says what is wrong with an image, and what to do.
+func imageError(name string, err error) error {
+	e := &ImageError{Image: name, Err: err, Why: strings.TrimPrefix(err.Error(), image.ErrReference.Error()+": ")}
+	switch {
+	case errors.Is(err, image.ErrReference):
+		e.Why = "it is no reference to an image"
+		e.Hint = `"host" is this machine's own system; others are like docker.io/library/debian:12, oci:DIR, docker-archive:FILE or snapshot:NAME`
+	case errors.Is(err, image.ErrNotFound):
+		e.Why = "you have no such image"
+		e.Hint = "cove image ls lists those you have"
+	case errors.Is(err, image.ErrRegistry), errors.Is(err, image.ErrCorrupt), errors.Is(err, image.ErrHostile), errors.Is(err, image.ErrTooLarge), errors.Is(err, image.ErrPlatform):
+	default:
+		return err
+	}
+	return e
+}
+
+// effective is the Spec that is in force: where it says nothing, what the image
+// does.
+func (r record) effective() config.Spec {
+	s := r.Spec
+	if s.Image == config.HostImage {
+		return s
+	}
+	if s.User == "" {
+		s.User = r.Config.User
+	}
+	if s.Workdir == "" && r.Config.Workdir != "/" {
+		s.Workdir = r.Config.Workdir
+	}
+	if s.Workdir == "" {
+		s.Workdir = config.DefaultWorkdir
+	}
+	env := map[string]config.EnvVar{"PATH": {Value: config.DefaultPath}}
+	for _, kv := range r.Config.Env {
+		k, v, _ := strings.Cut(kv, "=")
+		env[k] = config.EnvVar{Value: v}
+	}
+	for k, v := range s.Env {
+		env[k] = v
+	}
+	s.Env = env
+	return s
 }

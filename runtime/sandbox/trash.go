@@ -56,6 +56,7 @@ func (t *trash) work() {
 	}
 	t.busy = false
 	t.idle.Broadcast()
+	t.m.sweep()
 }
 
 // collect takes up what a daemon before this one left.

@@ -11,6 +11,7 @@ import (
 	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/guest"
+	"cove/runtime/image"
 	"cove/runtime/sandbox"
 )
 
@@ -46,6 +47,7 @@ func apiError(err error) *api.Error {
 	var dir *sandbox.MountError
 	var limit *sandbox.LimitError
 	var device *sandbox.GPUError
+	var img *sandbox.ImageError
 	switch {
 	case errors.As(err, &e):
 		return e
@@ -57,6 +59,8 @@ func apiError(err error) *api.Error {
 		return &api.Error{Code: api.CodeExists, Message: sandbox.ErrExists.Error()}
 	case errors.As(err, &bad):
 		return specError(bad)
+	case errors.As(err, &img):
+		return imageError(img)
 	case errors.As(err, &conflict):
 		return &api.Error{Code: api.CodeConflict, Message: conflict.Error(), Op: conflict.Op, State: conflict.State}
 	case errors.As(err, &dir):
@@ -84,6 +88,18 @@ func apiError(err error) *api.Error {
 		return &api.Error{Code: api.CodeUnavailable, Message: err.Error()}
 	}
 	return &api.Error{Code: api.CodeInternal, Message: err.Error()}
+}
+
+// imageError is an image that cannot be had.
+func imageError(err *sandbox.ImageError) *api.Error {
+	e := &api.Error{Code: api.CodeImage, Message: err.Error(), Hint: err.Hint}
+	switch {
+	case errors.Is(err, image.ErrReference):
+		e.Code = api.CodeInvalid
+	case errors.Is(err, image.ErrNotFound):
+		e.Code = api.CodeNotFound
+	}
+	return e
 }
 
 // specError tells the first problem in the message and all of them beside it.

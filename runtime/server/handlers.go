@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -98,8 +100,18 @@ func (q *request) get() error {
 func (q *request) create() error {
 	// What a request leaves out is the default, not the zero value: an
 	// auto_delete of zero would delete the sandbox when it stops.
+	var raw json.RawMessage
+	if err := q.body(&raw); err != nil {
+		return err
+	}
 	in := api.CreateRequest{Spec: config.Defaults()}
-	if err := q.body(&in); err != nil {
+	err := decodeJSON(bytes.NewReader(raw), &in)
+	if err == nil && in.Spec.Image != config.HostImage {
+		// Another image has other defaults.
+		in = api.CreateRequest{Spec: config.DefaultsFor(in.Spec.Image)}
+		err = decodeJSON(bytes.NewReader(raw), &in)
+	}
+	if err != nil {
 		return err
 	}
 	dirs, err := q.takeFiles()
@@ -108,7 +120,7 @@ func (q *request) create() error {
 	}
 	defer closeFiles(dirs)
 	i, err := q.s.opt.Manager.Create(q.r.Context(), q.caller, sandbox.CreateRequest{
-		ID: in.ID, Name: in.Name, Spec: in.Spec, Secrets: in.Secrets, Dirs: dirs,
+		ID: in.ID, Name: in.Name, Spec: in.Spec, Secrets: in.Secrets, Dirs: dirs, ImageID: in.ImageID, Auth: authOf(in.Auth),
 	})
 	return q.changed(http.StatusCreated, i, err)
 }

@@ -7,6 +7,7 @@ import (
 	"cove/config"
 	"cove/runtime/doctor"
 	"cove/runtime/guest"
+	"cove/runtime/image"
 	"cove/runtime/sandbox"
 )
 
@@ -40,6 +41,11 @@ type Manager interface {
 	FollowStats(ctx context.Context, c sandbox.Caller) (<-chan sandbox.StatsReport, error)
 	History(c sandbox.Caller, ref string, since time.Duration) (sandbox.History, error)
 	GPUs(ctx context.Context, c sandbox.Caller) []sandbox.GPU
+	Images(ctx context.Context, c sandbox.Caller) ([]sandbox.ImageInfo, error)
+	PullImage(ctx context.Context, c sandbox.Caller, r image.Request, progress func(image.Progress)) (sandbox.ImageInfo, error)
+	ImportImage(ctx context.Context, c sandbox.Caller, r image.ImportRequest) (sandbox.ImageInfo, error)
+	RemoveImage(ctx context.Context, c sandbox.Caller, ref string) (sandbox.ImageInfo, error)
+	PruneImages(ctx context.Context, c sandbox.Caller) (gone []sandbox.ImageInfo, freed int64, err error)
 	Audit(ctx context.Context) ([]doctor.Leak, error)
 	Checks(ctx context.Context) []doctor.Check
 	Warnings() []string

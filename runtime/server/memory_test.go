@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ import (
 	"cove/runtime/doctor"
 	"cove/runtime/gpu"
 	"cove/runtime/guest"
+	"cove/runtime/image"
 	"cove/runtime/lifecycle"
 	"cove/runtime/sandbox"
 )
@@ -357,6 +360,41 @@ func (m *memory) History(c sandbox.Caller, ref string, since time.Duration) (san
 		Changes: []sandbox.Change{{Time: at, State: i.State, Op: lifecycle.OpStart, Held: "full"}, {Time: at, State: lifecycle.Stopped, Reason: lifecycle.Reason{Kind: lifecycle.ReasonOOM}}},
 		Samples: []sandbox.Sample{{Time: at, Span: 10 * time.Second, CPU: 1.5, GPU: 0.5, Memory: 1, Disk: 2, Pids: 3}},
 	}, nil
+}
+
+// anImage is the caller's only one.
+func anImage(c sandbox.Caller) sandbox.ImageInfo {
+	return sandbox.ImageInfo{Image: image.Image{ID: "sha256:" + strings.Repeat("ab", 32), Ref: "docker.io/library/debian:12", Owner: c.UID, Layers: []string{"sha256-1"}}, Size: 4096}
+}
+
+func (m *memory) Images(_ context.Context, c sandbox.Caller) ([]sandbox.ImageInfo, error) {
+	return []sandbox.ImageInfo{anImage(c)}, nil
+}
+
+func (m *memory) PullImage(_ context.Context, c sandbox.Caller, r image.Request, progress func(image.Progress)) (sandbox.ImageInfo, error) {
+	if r.Ref == "" {
+		return sandbox.ImageInfo{}, &sandbox.ImageError{Image: r.Ref, Why: "none", Err: image.ErrReference}
+	}
+	progress(image.Progress{Layers: 1, Done: 1, Total: 2})
+	return anImage(c), nil
+}
+
+func (m *memory) ImportImage(_ context.Context, c sandbox.Caller, r image.ImportRequest) (sandbox.ImageInfo, error) {
+	if _, err := io.Copy(io.Discard, r.Tar); err != nil {
+		return sandbox.ImageInfo{}, err
+	}
+	return anImage(c), nil
+}
+
+func (m *memory) RemoveImage(_ context.Context, c sandbox.Caller, ref string) (sandbox.ImageInfo, error) {
+	if ref == "" {
+		return sandbox.ImageInfo{}, &sandbox.ImageError{Image: ref, Why: "none", Err: image.ErrNotFound}
+	}
+	return anImage(c), nil
+}
+
+func (m *memory) PruneImages(_ context.Context, c sandbox.Caller) ([]sandbox.ImageInfo, int64, error) {
+	return []sandbox.ImageInfo{anImage(c)}, 4096, nil
 }
 
 // GPUs is one card, held by the caller's sandboxes and one of somebody else's.

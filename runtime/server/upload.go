@@ -1,0 +1,111 @@
+package server
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"cove/runtime/api"
+	"cove/runtime/frame"
+)
+
+// upload makes the connection a stream whose stdin work reads, and whose stdout is
+// what work comes to, as a line of JSON: Progress, with an error where it failed.
+// The exit status is 0 where it did not. It ends with the client.
+func (q *request) upload(work func(ctx context.Context, in io.Reader) (api.Progress, error)) error {
+	if q.s.under.streams.Err() != nil {
+		return errShutdown
+	}
+	client, err := q.upgrade()
+	if err != nil {
+		return err
+	}
+	client.touch = func() {}
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(q.r.Context()))
+	defer cancel()
+	stop := context.AfterFunc(q.s.under.streams, func() { cancel(); _ = client.Close() })
+	defer stop()
+	begin, err := json.Marshal(frame.StartedInfo{})
+	if err != nil {
+		return err
+	}
+	if _, err := client.Write(frame.Append(nil, frame.Started, begin)); err != nil {
+		q.failure = err
+		return nil
+	}
+	body, feed := io.Pipe()
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		err := receive(client, feed)
+		feed.CloseWithError(err)
+		if err != io.EOF { //nolint:errorlint // receive returns it as it is
+			cancel() // nobody waits for what it comes to
+		}
+	}()
+	last, err := work(ctx, body)
+	status := frame.ExitStatus{}
+	if err != nil {
+		e, _ := wireError(err)
+		last, status.Code = api.Progress{Error: e}, 1
+	}
+	_ = body.Close()
+	q.failure = finishUpload(client, last, status)
+	_ = client.Close()
+	<-fed
+	return nil
+}
+
+// receive passes the stdin of a stream to w until its end, which is io.EOF, and
+// after it reads on for as long as the client is there.
+func receive(client io.ReadWriter, w *io.PipeWriter) error {
+	in := frame.NewReader(client)
+	ack := make([]byte, 4)
+	ended := false
+	for {
+		t, p, err := in.Next()
+		if err != nil {
+			if ended {
+				return io.EOF
+			}
+			return fmt.Errorf("the client is gone: %w", err)
+		}
+		if t != frame.Stdin || ended {
+			continue
+		}
+		if len(p) == 0 {
+			ended = true
+			_ = w.Close()
+			continue
+		}
+		// Where nobody reads any more the rest is thrown away, so that the
+		// client gets to its exit status.
+		_, _ = w.Write(p)
+		binary.BigEndian.PutUint32(ack, uint32(len(p)))
+		if _, err := client.Write(frame.Append(nil, frame.Ack, ack)); err != nil {
+			return fmt.Errorf("the client is gone: %w", err)
+		}
+	}
+}
+
+func finishUpload(client *upgraded, last api.Progress, status frame.ExitStatus) error {
+	line, err := json.Marshal(last)
+	if err != nil {
+		return err
+	}
+	exit, err := json.Marshal(status)
+	if err != nil {
+		return err
+	}
+	out := frame.Append(nil, frame.Stdout, append(line, '\n'))
+	out = frame.Append(out, frame.Exit, exit)
+	if err := client.SetWriteDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return err
+	}
+	_, err = client.Write(out)
+	return err
+}

@@ -84,6 +84,9 @@ func (m *Manager) archive(o *operation, r lifecycle.Reason) error {
 
 // keepArchive makes the archive and proves it.
 func (m *Manager) keepArchive(o *operation) error {
+	if err := m.finishTaking(o); err != nil {
+		return err
+	}
 	rec := o.b.record()
 	meta, err := json.Marshal(rec)
 	if err != nil {

@@ -31,6 +31,10 @@ type Rootfs interface {
 	// Unmount ends what Mount put at target, once the sandbox's processes
 	// have ended, and closes the disk that dir has; nothing there is no error.
 	Unmount(dir, target string) error
+	// Commit makes the layer of what the sandbox in dir, which does not run and
+	// has no disk, has changed, in the same time whatever its size. It may be called
+	// again to finish what was broken off.
+	Commit(ctx context.Context, dir, target, layer string) error
 	// Drain waits for what Unmount leaves to the background, for the audit.
 	Drain(ctx context.Context) error
 }

@@ -55,6 +55,8 @@ type machine struct {
 	stuck bool
 	// archiving, where it is set, is called while an archive is made.
 	archiving func(context.Context)
+	// layers is the store, of the daemon that lives now.
+	layers *rootfs.Layers
 	// boom fails the named driver call.
 	boom map[string]error
 
@@ -124,6 +126,14 @@ func (m *machine) Mount(_ context.Context, dir, target string, _ uint32, _ rootf
 	defer m.mu.Unlock()
 	m.mounted[target] = true
 	return os.MkdirAll(target, 0o711)
+}
+
+// Commit is the real one.
+func (m *machine) Commit(_ context.Context, dir, _, layer string) error {
+	if err := m.fails("commit"); err != nil {
+		return err
+	}
+	return m.layers.Take(dir, layer)
 }
 
 func (m *machine) Ready() bool { return true }
@@ -443,9 +453,13 @@ func (c *cove) open() {
 			c.t.Fatal(err)
 		}
 	}
+	var err error
+	if c.layers, err = rootfs.OpenLayers(context.Background(), state, run); err != nil {
+		c.t.Fatal(err)
+	}
 	opt := Options{
 		StateDir: state, RunDir: run, Inst: "0test0", BootID: c.boot,
-		Rootfs: c, Disks: c.disks(), Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
+		Rootfs: c, Layers: c.layers, Disks: c.disks(), Runner: c, Cgroups: c, Limiter: c, Leases: c, Network: c, Bundler: c, Volumes: volume.New(volume.Options{}),
 		Space: c.hostSpace, CPUTimer: c, Processors: c.processors, IODevice: c.device,
 		OnStage: func(_, stage string) { c.stage(stage) },
 		GPUs:    c.gpus, Archiver: c,

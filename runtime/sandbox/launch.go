@@ -40,6 +40,9 @@ func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Se
 // launchAs is launch of what the record says, which need not be the sandbox's.
 func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, set *volume.Set) (err error) {
 	b := o.b
+	if err := m.finishTaking(o); err != nil {
+		return err
+	}
 	rec.Spec = rec.effective()
 	if err := m.checkIO(rec); err != nil {
 		return err

@@ -228,6 +228,7 @@ func (m *Manager) settle(f *found) {
 		}
 	}
 	if !f.live && b.state != lifecycle.Unknown {
+		m.settleTaking(b)
 		m.tidyArchive(b)
 	}
 	switch {

@@ -35,9 +35,6 @@ func Unenforced(s Spec) []Problem {
 	refuse(n.Ask, "network.ask", "true", "set it to false")
 
 	refuse(len(s.Ports) > 0, "ports", entries(len(s.Ports)), remove)
-	for i, m := range s.Mounts {
-		refuse(m.Mode == MountCOW, indexKey("mounts", i)+".mode", quote(m.Mode), `"ro", "rw" and "rw-as-root" work`)
-	}
 	refuse(len(s.Volumes) > 0, "volumes", entries(len(s.Volumes)), remove)
 
 	return problems

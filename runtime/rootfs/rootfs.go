@@ -72,6 +72,7 @@ type Host struct {
 	inflight *refresh
 	leaving  map[string]chan struct{} // by target: closed when the mount is gone
 	detached map[string][]*os.File    // by target: what Detach took out of the tree
+	cows     map[string][]*os.File    // by target: overlays on directories of the host's
 }
 
 // refresh is one bringing up to date that several callers may wait for.
@@ -106,6 +107,7 @@ func New(ctx context.Context, o Options) (*Host, error) {
 		kick:     make(chan struct{}, 1),
 		leaving:  map[string]chan struct{}{},
 		detached: map[string][]*os.File{},
+		cows:     map[string][]*os.File{},
 	}
 	attach := filepath.Join(o.RunDir, "layers-attached")
 	for _, d := range []string{h.layerDir, h.refDir, attach} {
@@ -173,6 +175,9 @@ func (h *Host) Close() error {
 	h.cancel()
 	h.wg.Wait()
 	for _, held := range h.detached {
+		closeAll(held)
+	}
+	for _, held := range h.cows {
 		closeAll(held)
 	}
 	return nil

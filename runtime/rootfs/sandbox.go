@@ -20,8 +20,8 @@ import (
 // Paths in a sandbox's directory. Both uppers and both work directories lie
 // below one directory because overlayfs wants them on one mount.
 const (
-	upperRoot = "upper/root"
-	upperUsr  = "upper/usr"
+	upperRoot = UpperRoot
+	upperUsr  = UpperUsr
 	workRoot  = "work/root"
 	workUsr   = "work/usr"
 )
@@ -29,6 +29,13 @@ const (
 // Upper is the directory that holds all that a sandbox has changed: what is kept
 // of it in an archive.
 const Upper = "upper"
+
+// UpperRoot is what a sandbox has changed in its root, but for /usr where that is the
+// host's: UpperUsr.
+const (
+	UpperRoot = Upper + "/root"
+	UpperUsr  = Upper + "/usr"
+)
 
 // Dirs are the directories that [Create] makes, without those below them.
 func Dirs() []string { return []string{Upper, "work"} }
@@ -378,7 +385,7 @@ func enterable(parent *os.File, name string) (*os.File, error) {
 func (h *Host) Unmount(sandboxDir, target string) error {
 	held := h.reclaim(target)
 	if held == nil {
-		held = hold(target)
+		held = h.holdAll(target)
 	}
 	err := mount.Unmount(target)
 	var own io.Closer
@@ -401,7 +408,7 @@ func (h *Host) Unmount(sandboxDir, target string) error {
 // held, so that it is the daemon who pays for its end (see [Host.Unmount], which
 // is still to be called).
 func (h *Host) Detach(target string) error {
-	held := hold(target)
+	held := h.holdAll(target)
 	if err := mount.Unmount(target); err != nil {
 		closeAll(held)
 		return err

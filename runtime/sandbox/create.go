@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"cove/config"
 	"cove/runtime/image"
@@ -248,13 +251,29 @@ func (m *Manager) create(o *operation, r CreateRequest, set *volume.Set) (err er
 	if err := m.materialize(o); err != nil {
 		return err
 	}
-	if err := m.launch(o, r.Secrets, set); err != nil {
+	if err := m.launchNew(o, r.Secrets, set); err != nil {
 		return asAbsent(asInvalid(err))
 	}
 	if err := m.setup(o, r.Secrets); err != nil {
 		return err
 	}
 	return m.started(o)
+}
+
+// launchNew is launch of a sandbox that is new, whose directories of the host are
+// listed beside it.
+func (m *Manager) launchNew(o *operation, secrets map[string]string, set *volume.Set) error {
+	since := time.Now()
+	listed, ctx := errgroup.WithContext(o.ctx)
+	listed.Go(func() error { return m.takeManifests(ctx, o, set, since) })
+	err := m.launch(o, secrets, set)
+	if err != nil {
+		listed.Go(func() error { return err }) // it need not go on
+	}
+	if e := listed.Wait(); err == nil {
+		err = e
+	}
+	return err
 }
 
 // materialize makes the sandbox's directory. The name's link comes first, made

@@ -12,6 +12,7 @@ import (
 	"cove/runtime/disk"
 	"cove/runtime/gpu"
 	"cove/runtime/image"
+	"cove/runtime/mount"
 	"cove/runtime/network"
 	"cove/runtime/rootfs"
 	"cove/runtime/volume"
@@ -25,6 +26,10 @@ type Rootfs interface {
 	// Mount mounts the root of the sandbox in dir, its changes on b, at target,
 	// for the user namespace that begins at host uid base.
 	Mount(ctx context.Context, dir, target string, base uint32, b rootfs.Base) error
+	// MountCow makes an overlay on a directory of the host's, the changes of the
+	// sandbox in rootfs.Cow of key; the caller attaches and closes it. It ends
+	// with the root at target.
+	MountCow(ctx context.Context, dir, target string, base uint32, lower *mount.Tree, key string) (*mount.Merged, error)
 	// Detach takes it out of the daemon's tree of mounts, once the sandbox
 	// has its own.
 	Detach(target string) error

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"cove/runtime/disk"
 	"cove/runtime/frame"
 	"cove/runtime/guest"
+	"cove/runtime/mount"
 	"cove/runtime/network"
 	"cove/runtime/rootfs"
 	"cove/runtime/volume"
@@ -139,6 +141,10 @@ func (m *machine) Commit(_ context.Context, dir, _, layer string) error {
 func (m *machine) Ready() bool { return true }
 
 func (m *machine) Detach(string) error { return nil }
+
+func (m *machine) MountCow(context.Context, string, string, uint32, *mount.Tree, string) (*mount.Merged, error) {
+	return nil, errors.New("there are no files here to make an overlay on")
+}
 
 func (m *machine) Unmount(dir, target string) error {
 	m.fake.close(filepath.Base(dir))

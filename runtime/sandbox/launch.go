@@ -16,6 +16,7 @@ import (
 
 	"cove/runtime/gpu"
 	"cove/runtime/guest"
+	"cove/runtime/mount"
 	"cove/runtime/network"
 	"cove/runtime/runner"
 	"cove/runtime/volume"
@@ -220,6 +221,10 @@ func (m *Manager) mountRoot(ctx context.Context, rec record, base uint32, set *v
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	set.Stack(func(lower *mount.Tree, index int) (*mount.Merged, error) {
+		merged, err := m.opt.Rootfs.MountCow(ctx, m.stateDir(rec.ID), m.target(rec.ID), base, lower, cowKey(index))
+		return merged, noSpace(err)
+	})
 	return set.Attach(ctx, m.target(rec.ID), base, rec.Spec.User)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/api"
+	"cove/runtime/cow"
 	"cove/runtime/guest"
 	"cove/runtime/image"
 	"cove/runtime/sandbox"
@@ -74,6 +75,10 @@ func apiError(err error) *api.Error {
 			Code: api.CodeSetup, Message: setup.Error(),
 			Hint: fmt.Sprintf("all it printed: cove logs %s; to mend it inside: cove start --skip-setup %s; to go on from there: cove restart %s", setup.Name, setup.Name, setup.Name),
 		}
+	case errors.Is(err, cow.ErrHidden):
+		return &api.Error{Code: api.CodeConflict, Message: err.Error()}
+	case errors.Is(err, cow.ErrTooMany):
+		return &api.Error{Code: api.CodeExhausted, Message: err.Error()}
 	case errors.Is(err, sandbox.ErrCanceled):
 		return &api.Error{Code: api.CodeCanceled, Message: err.Error()}
 	case errors.Is(err, sandbox.ErrNoSpace), errors.Is(err, sandbox.ErrTooMany):

@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"cove/config"
+	"cove/runtime/delta"
 	"cove/runtime/doctor"
 	"cove/runtime/guest"
 	"cove/runtime/image"
@@ -35,6 +37,9 @@ type Manager interface {
 	Guest(ctx context.Context, c sandbox.Caller, ref, use string) (*sandbox.Guest, error)
 	Logs(ctx context.Context, c sandbox.Caller, ref string) ([]sandbox.KeptLog, *sandbox.Guest, error)
 	Files(ctx context.Context, c sandbox.Caller, ref string) (*sandbox.Guest, error)
+	Changes(ctx context.Context, c sandbox.Caller, ref string, r sandbox.ChangesRequest, begin func() io.Writer) error
+	Applied(c sandbox.Caller, ref, target string, changes []delta.Change) error
+	Discard(ctx context.Context, c sandbox.Caller, ref, target string, paths []string) (sandbox.Info, error)
 	Sessions(ctx context.Context, c sandbox.Caller, ref string) ([]guest.SessionInfo, error)
 	Subscribe(ctx context.Context, c sandbox.Caller, since *sandbox.Cursor) (*sandbox.Subscription, error)
 	Stats(ctx context.Context, c sandbox.Caller) (sandbox.StatsReport, error)

@@ -19,6 +19,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/cgroup"
+	"cove/runtime/delta"
 	"cove/runtime/disk"
 	"cove/runtime/doctor"
 	"cove/runtime/gpu"
@@ -223,6 +224,26 @@ func (m *memory) SetAutomation(ctx context.Context, c sandbox.Caller, ref string
 
 func (m *memory) Touch(ctx context.Context, c sandbox.Caller, ref string) (sandbox.Info, error) {
 	return m.op(ctx, c, ref, "touch")
+}
+
+func (m *memory) Changes(_ context.Context, c sandbox.Caller, ref string, r sandbox.ChangesRequest, begin func() io.Writer) error {
+	if _, err := m.Get(c, ref); err != nil {
+		return err
+	}
+	if r.Target != "/workspace" {
+		return &sandbox.InvalidError{Problems: []config.Problem{{Key: "target", Message: "there is nothing"}}}
+	}
+	out := delta.NewWriter(begin())
+	return errors.Join(out.Put(delta.Entry{Path: "a", Kind: delta.Gone}), out.Close(nil))
+}
+
+func (m *memory) Applied(c sandbox.Caller, ref, _ string, _ []delta.Change) error {
+	_, err := m.Get(c, ref)
+	return err
+}
+
+func (m *memory) Discard(ctx context.Context, c sandbox.Caller, ref, _ string, _ []string) (sandbox.Info, error) {
+	return m.op(ctx, c, ref, "discard")
 }
 
 // socket is where the sandbox's PID 1 listens.

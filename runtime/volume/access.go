@@ -21,9 +21,10 @@ type access struct {
 // gives more than caller has: a user's sandbox is that user there. For root it
 // is the directory's owner, of whom the machine knows what lookup says.
 func grant(caller account, dir look, mode string, lookup func(uid uint32) (account, bool)) (access, error) {
-	a := access{readOnly: mode == config.MountRO}
+	// Below an overlay nothing is written to it.
+	a := access{readOnly: mode == config.MountRO || mode == config.MountCOW}
 	switch mode {
-	case config.MountRO, config.MountRW, config.MountRWAsRoot:
+	case config.MountRO, config.MountRW, config.MountRWAsRoot, config.MountCOW:
 	default:
 		return access{}, refuse("", "there is no mode %q", mode)
 	}
@@ -49,12 +50,16 @@ func grant(caller account, dir look, mode string, lookup func(uid uint32) (accou
 // user is grant for a caller who is not root.
 func (a access) user(caller account, dir look, mode string) (access, error) {
 	member := slices.Contains(caller.gids, dir.gid)
+	cow := mode == config.MountCOW
 	switch {
 	case mode == config.MountRWAsRoot:
 		return access{}, refuse("mount it rw", "only root may mount rw-as-root")
+	case cow && dir.uid != caller.uid:
+		// Copied into the overlay it would have to belong to somebody.
+		return access{}, refuse("mount it ro, or a copy of it", "it belongs to uid %d and you are uid %d: a sandbox cannot change what is not yours", dir.uid, caller.uid)
 	case !a.readOnly && dir.uid != caller.uid:
 		return access{}, refuse("mount it ro", "it belongs to uid %d and you are uid %d: only its owner may let a sandbox write to it", dir.uid, caller.uid)
-	case !a.readOnly && !member:
+	case (cow || !a.readOnly) && !member:
 		// The kernel lets nobody write to what has an owner or group that
 		// the mount does not know.
 		return access{}, refuse("chgrp it to a group of yours, or mount it ro", "it belongs to group %d, which is none of yours", dir.gid)

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cove/config"
 	"cove/runtime/mount"
 )
 
@@ -51,7 +52,7 @@ func (s *Set) Attach(ctx context.Context, root string, base uint32, user string)
 		}
 		src := s.sources[i]
 		nested := slices.ContainsFunc(done, func(outer string) bool { return strings.HasPrefix(src.mount.Target, outer+"/") })
-		if err := attach(top, src, &maps, nested); err != nil {
+		if err := s.attach(top, i, &maps, nested); err != nil {
 			return at(i, src.mount, err)
 		}
 		done = append(done, src.mount.Target)
@@ -61,7 +62,20 @@ func (s *Set) Attach(ctx context.Context, root string, base uint32, user string)
 
 func (s *Set) depth(i int) int { return strings.Count(s.sources[i].mount.Target, "/") }
 
-func attach(top *os.File, src source, maps *ownerMaps, nested bool) error {
+// Overlay makes an overlay on the directory of the mount of that index, shifted as
+// the sandbox is to see it: what the sandbox changes there goes elsewhere.
+type Overlay func(lower *mount.Tree, index int) (*mount.Merged, error)
+
+// Stack says how the overlays of copy-on-write mounts are made, before
+// [Set.Attach]; without it those fail.
+func (s *Set) Stack(f Overlay) {
+	if s != nil {
+		s.overlay = f
+	}
+}
+
+func (s *Set) attach(top *os.File, i int, maps *ownerMaps, nested bool) error {
+	src := s.sources[i]
 	m, err := maps.of(src.as)
 	if err != nil {
 		return err
@@ -80,7 +94,17 @@ func attach(top *os.File, src source, maps *ownerMaps, nested bool) error {
 		return err
 	}
 	defer dir.Close()
-	return src.tree.Attach(dir)
+	if src.mount.Mode != config.MountCOW {
+		return src.tree.Attach(dir)
+	}
+	if s.overlay == nil {
+		return refuse("", "nothing makes copy-on-write mounts here")
+	}
+	merged, err := s.overlay(src.tree, i)
+	if err != nil {
+		return err
+	}
+	return errors.Join(merged.Attach(dir), merged.Close())
 }
 
 // mountPoint opens a directory of the sandbox's, making what is missing of it:

@@ -70,7 +70,10 @@ func New(o Options) *Host {
 // Set is the directories of one sandbox's mounts, held by mounts that are
 // nowhere in the tree of files. It belongs to one goroutine at a time, which
 // closes it; closing nil does nothing.
-type Set struct{ sources []source }
+type Set struct {
+	sources []source
+	overlay Overlay
+}
 
 type source struct {
 	mount config.Mount
@@ -90,6 +93,10 @@ func (s *Set) Identities() []Identity {
 	}
 	return ids
 }
+
+// Dir is the directory of the mount of that index, as a descriptor that only
+// leads to it (O_PATH) and stays the Set's.
+func (s *Set) Dir(index int) *os.File { return s.sources[index].tree.Dir() }
 
 // Close gives the directories back. What was attached stays mounted.
 func (s *Set) Close() error {

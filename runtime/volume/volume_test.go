@@ -130,7 +130,11 @@ func TestGrant(t *testing.T) {
 		{"root, root's, as root", rootIs, look{gid: team}, "rw-as-root", "0:1100 1100 false", ""},
 		{"root, root's, ro", rootIs, look{}, "ro", "0:0 0 true", ""},
 		{"root, hers, as root", rootIs, look{uid: ann, gid: ann}, "rw-as-root", "", "1001"},
-		{"cow", rootIs, look{uid: ann, gid: ann}, "cow", "", "no mode"},
+		{"hers, cow", annIs, look{uid: ann, gid: team}, "cow", "1001:1100 1001 true", ""},
+		{"hers on a read-only file system, cow", annIs, look{uid: ann, gid: ann, readOnly: true}, "cow", "1001:1001 1001 true", ""},
+		{"root's, cow", annIs, look{}, "cow", "", "not yours"},
+		{"hers, a stranger's group, cow", annIs, look{uid: ann, gid: 78}, "cow", "", "group 78"},
+		{"root, root's, cow", rootIs, look{}, "cow", "0:0 0 true", ""},
 		{"none", rootIs, look{uid: ann, gid: ann}, "", "", "no mode"},
 	} {
 		a, err := grant(c.caller, c.dir, c.mode, lookup)

@@ -1,6 +1,13 @@
 package api
 
-import "time"
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+)
 
 // Snapshot is a state of a sandbox that was kept, or that a build made: an element
 // of GET /v1/snapshots. A name is its owner's own.
@@ -34,6 +41,12 @@ type SnapshotRequest struct {
 	Name string `json:"name,omitempty"`
 }
 
+// SnapshotRef names a snapshot: POST /v1/snapshots/rm.
+type SnapshotRef struct {
+	// Ref is a name, an id or the beginning of one.
+	Ref string `json:"ref"`
+}
+
 // ForkRequest makes new sandboxes from the present state of one: POST
 // /v1/sandboxes/{ref}/fork -> 201 ForkResult.
 type ForkRequest struct {
@@ -43,6 +56,8 @@ type ForkRequest struct {
 	// Count is how many; 0 is one.
 	Count   int               `json:"count,omitempty"`
 	Secrets map[string]string `json:"secrets,omitempty"`
+	// Dirs are as in [CreateRequest].
+	Dirs []*os.File `json:"-"`
 }
 
 // ForkResult is what became of a fork. Some may have failed.
@@ -52,4 +67,47 @@ type ForkResult struct {
 	// Frozen and Copied are as in [Snapshot].
 	Frozen float64 `json:"frozen,omitempty"`
 	Copied int64   `json:"copied,omitempty"`
+}
+
+// Snapshot keeps the present state of a sandbox that is started, stopped or paused.
+// Codes: not_found, conflict, exists (the name), exhausted. Stable.
+func (c *Client) Snapshot(ctx context.Context, ref string, r SnapshotRequest) (Snapshot, error) {
+	var s Snapshot
+	return s, c.of(ctx, http.MethodPost, ref, "snapshot", nil, r, &s)
+}
+
+// Snapshots lists the caller's snapshots, the oldest first. Stable.
+func (c *Client) Snapshots(ctx context.Context) ([]Snapshot, error) {
+	var list []Snapshot
+	return list, c.do(ctx, http.MethodGet, "/snapshots", nil, nil, &list)
+}
+
+// RemoveSnapshot removes a snapshot; sandboxes that were made of it are as before.
+// Codes: not_found. Stable.
+func (c *Client) RemoveSnapshot(ctx context.Context, ref string) (Snapshot, error) {
+	var s Snapshot
+	return s, c.do(ctx, http.MethodPost, "/snapshots/rm", nil, SnapshotRef{Ref: ref}, &s)
+}
+
+// Fork makes sandboxes of the present state of one, and returns when they run; what
+// is wrong with one of them is in the result. Codes as [Client.Snapshot] and
+// [Client.Create]. Stable.
+func (c *Client) Fork(ctx context.Context, ref string, r ForkRequest) (ForkResult, error) {
+	var f ForkResult
+	path, err := sandboxPath(ref, "fork")
+	if err != nil {
+		return f, err
+	}
+	k, err := c.call(ctx, http.MethodPost, path, nil, r, false, r.Dirs...)
+	if err != nil {
+		return f, err
+	}
+	defer k.close()
+	if k.resp.StatusCode/100 != 2 {
+		return f, c.refusal(ctx, k.resp)
+	}
+	if err := json.NewDecoder(k.resp.Body).Decode(&f); err != nil {
+		return f, c.failed(ctx, fmt.Errorf("read the daemon's answer: %w", err))
+	}
+	return f, nil
 }

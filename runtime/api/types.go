@@ -29,6 +29,10 @@
 //	GET    /sandboxes/{ref}/history   History; query since=DURATION
 //	GET    /deleted                   []Deleted
 //	POST   /undo                      UndoRequest -> Sandbox
+//	POST   /sandboxes/{ref}/snapshot  SnapshotRequest -> 201 Snapshot
+//	POST   /sandboxes/{ref}/fork      ForkRequest -> 201 ForkResult
+//	GET    /snapshots                 []Snapshot
+//	POST   /snapshots/rm              SnapshotRef -> Snapshot as it was
 //	GET    /images                    []Image
 //	POST   /images/pull               PullRequest -> Progress, one a line
 //	POST   /images/import             ImportRequest, upgraded to a stream of frames
@@ -40,7 +44,7 @@
 //	GET    /checks                    []Check
 //	GET    /leaks                     []Leak; root only
 //
-// The open directories of a new sandbox's mounts travel beside its request
+// The open directories of the mounts of a new sandbox, or of forks, travel beside the request
 // (SCM_RIGHTS, unix(7)), which has to be the first of its connection; no other
 // request takes any.
 //

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -323,7 +324,7 @@ func (d *Driver) attach(ctx context.Context, id string, image *os.File, s Spec) 
 	if err := flock(image); err != nil {
 		return nil, err
 	}
-	dev, direct, err := attach(ctx, image, d.prefix+id)
+	dev, direct, err := attach(ctx, image, d.prefix+id, false)
 	if err != nil {
 		return nil, err
 	}
@@ -462,6 +463,15 @@ func (d *Driver) Device(id string) (Device, error) {
 	return Device{}, ErrNotOpen
 }
 
-// Attached lists the sandboxes of this instance whose images some loop device serves,
-// with the device's name.
-func (d *Driver) Attached() (map[string]string, error) { return attachedTo(d.prefix) }
+// Attached lists the sandboxes of this instance for which some loop device serves an
+// image, their own or a layer's, with the device's name.
+func (d *Driver) Attached() (map[string]string, error) {
+	all, err := namedDevices(d.prefix)
+	for name, dev := range all {
+		if id, layer := strings.CutSuffix(name, layerMark); layer {
+			delete(all, name)
+			all[id] = dev
+		}
+	}
+	return all, err
+}

@@ -20,7 +20,7 @@ const loopBlock = 4096
 // attach gives the image a loop device that goes away by itself with its last
 // user, and bears name. The device is open: that is its first user. Direct I/O is
 // tried, so that nothing is kept in memory twice.
-func attach(ctx context.Context, image *os.File, name string) (_ *os.File, direct bool, err error) {
+func attach(ctx context.Context, image *os.File, name string, readOnly bool) (_ *os.File, direct bool, err error) {
 	control, err := os.OpenFile("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, false, fmt.Errorf("this machine has no loop devices (modprobe loop): %w", err)
@@ -35,12 +35,19 @@ func attach(ctx context.Context, image *os.File, name string) (_ *os.File, direc
 		if err != nil {
 			return nil, false, fmt.Errorf("get a loop device: %w", err)
 		}
-		dev, err := os.OpenFile("/dev/loop"+strconv.Itoa(n), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		flags := unix.O_RDWR
+		if readOnly {
+			flags = unix.O_RDONLY
+		}
+		dev, err := os.OpenFile("/dev/loop"+strconv.Itoa(n), flags|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return nil, false, fmt.Errorf("get a loop device: %w", err)
 		}
 		c := unix.LoopConfig{Fd: uint32(image.Fd()), Size: loopBlock}
 		c.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
+		if readOnly {
+			c.Info.Flags |= unix.LO_FLAGS_READ_ONLY
+		}
 		if direct {
 			c.Info.Flags |= unix.LO_FLAGS_DIRECT_IO
 		}
@@ -96,9 +103,20 @@ func reopen(dev string, image *os.File) (*os.File, error) {
 }
 
 // attachedTo lists the loop devices that bear a name beginning with prefix: the rest
-// of the name to the device. (Not by the path of the file, which is another one
-// seen from another mount namespace.)
+// of the name to the device, but for those of layers. (Not by the path of the file,
+// which is another one seen from another mount namespace.)
 func attachedTo(prefix string) (map[string]string, error) {
+	all, err := namedDevices(prefix)
+	for name := range all {
+		if strings.Contains(name, layerMark) {
+			delete(all, name)
+		}
+	}
+	return all, err
+}
+
+// namedDevices is attachedTo with layers: of several by one name it has one.
+func namedDevices(prefix string) (map[string]string, error) {
 	dirs, err := filepath.Glob("/sys/block/loop*/loop")
 	if err != nil {
 		return nil, fmt.Errorf("list the loop devices: %w", err)

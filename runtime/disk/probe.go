@@ -51,7 +51,7 @@ func (d *Driver) probe(ctx context.Context) (checks []Check, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, image.Close()) }()
-	dev, direct, err := attach(ctx, image, d.prefix+filepath.Base(dir))
+	dev, direct, err := attach(ctx, image, d.prefix+filepath.Base(dir), false)
 	if err != nil {
 		return nil, err
 	}

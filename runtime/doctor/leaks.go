@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -214,6 +215,9 @@ func loops(f Facts, add func(string, string, ...any)) error {
 		id, name, _ := strings.Cut(rest, "/")
 		if below && f.Running[id] && name == "disk.img" {
 			continue
+		}
+		if strings.HasPrefix(backing, f.StateDir+"/layers/") && slices.Contains(slices.Collect(maps.Values(f.Running)), true) {
+			continue // of a layer the name of the device tells for whom
 		}
 		if strings.HasPrefix(backing, f.StateDir+"/") {
 			add("loop", "%s on %s", filepath.Base(filepath.Dir(filepath.Dir(file))), backing)

@@ -110,7 +110,7 @@ func (m *Mounter) fsmount(lower []*Tree, upper, work *os.File) (*Merged, error) 
 		}
 	}
 	for _, t := range lower {
-		if err := set("lowerdir+", t.root); err != nil {
+		if err := set("lowerdir+", t.lower()); err != nil {
 			return nil, fail("layer "+t.name, err)
 		}
 	}
@@ -135,7 +135,7 @@ func (m *Mounter) fsmount(lower []*Tree, upper, work *os.File) (*Merged, error) 
 func (m *Mounter) classic(lower []*Tree, upper, work *os.File) (*Merged, error) {
 	layers := make([]string, len(lower))
 	for i, t := range lower {
-		layers[i] = fdPath(t.root)
+		layers[i] = fdPath(t.lower())
 	}
 	opts := []string{"lowerdir=" + strings.Join(layers, ":"), "upperdir=" + fdPath(upper), "workdir=" + fdPath(work)}
 	for _, kv := range overlayOptions() {

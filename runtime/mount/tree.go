@@ -15,6 +15,8 @@ type Tree struct {
 	root *os.File
 	name string
 	at   string // where it is attached, on kernels that need that
+	// part is the directory of it that an overlay takes, where that is not all.
+	part *os.File
 }
 
 // Clone makes a Tree of dir, which must not be a symbolic link, with no device
@@ -50,6 +52,27 @@ func Clone(dir string, id *IDMap, readOnly bool) (*Tree, error) {
 // Dir is the root of the tree, for opening files below it; it stays the Tree's.
 func (t *Tree) Dir() *os.File { return t.root }
 
+// Narrow has an overlay take the directory dir of the tree, in place of all of it.
+func (t *Tree) Narrow(dir string) error {
+	part, err := OpenWithin(t.root, dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	if t.part != nil {
+		_ = t.part.Close()
+	}
+	t.part = part
+	return nil
+}
+
+// lower is what an overlay takes of it.
+func (t *Tree) lower() *os.File {
+	if t.part != nil {
+		return t.part
+	}
+	return t.root
+}
+
 // attach gives the tree a place among the files, for kernels whose overlay
 // takes only mounts of the caller's namespace (before Linux 6.15).
 func (t *Tree) attach(dir string) error {
@@ -70,6 +93,9 @@ func (t *Tree) attach(dir string) error {
 // Close gives the tree back. Overlays made of it keep it.
 func (t *Tree) Close() error {
 	err := t.root.Close()
+	if t.part != nil {
+		err = errors.Join(err, t.part.Close())
+	}
 	if t.at != "" {
 		err = errors.Join(err, Unmount(t.at), os.Remove(t.at))
 		t.at = ""

@@ -15,7 +15,7 @@ import (
 // Commit makes a layer of all that the sandbox in sandboxDir has changed, by
 // renaming it into the store: that takes the same time whatever its size. What
 // the sandbox changes next begins empty, and the caller records that its base has
-// the layer on top. The sandbox does not run and has no disk; what its last root
+// the layer on top. The sandbox does not run; what its last root
 // at target still writes is waited for.
 //
 // Called again, after a kill at any moment or an error, it comes to the same end:
@@ -35,8 +35,9 @@ func (h *Host) Commit(ctx context.Context, sandboxDir, target, layer string) err
 	return nil
 }
 
-// Take moves the changes of the sandbox in dir, whose root is not mounted and which
-// has no disk, into the store: see [Host.Commit].
+// Take moves the changes of the sandbox in dir, whose root is not mounted, into the
+// store: see [Host.Commit]. Of one with a disk it is the disk, and the caller makes
+// a fresh one.
 func (l *Layers) Take(dir, name string) error {
 	if err := validLayer(name); err != nil {
 		return err
@@ -46,6 +47,9 @@ func (l *Layers) Take(dir, name string) error {
 		return err
 	}
 	defer func() { _ = top.Close() }()
+	if l.isDisk(dir, name) {
+		return l.takeDisk(dir, name)
+	}
 	if !l.Has(name) {
 		// Both must be there: half of a sandbox is not a layer.
 		for _, d := range []string{upperRoot, upperUsr} {

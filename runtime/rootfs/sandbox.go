@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"cove/config"
+	"cove/runtime/disk"
 	"cove/runtime/mount"
 )
 
@@ -186,10 +187,18 @@ func (h *Host) Mount(ctx context.Context, sandboxDir, target string, base uint32
 	if err != nil {
 		return fmt.Errorf("mount root: %w", err)
 	}
-	if err := h.mountLayers(mounter, sandboxDir, dir, b, use, id); err != nil {
+	if err := h.mountLayers(ctx, mounter, sandboxDir, dir, b, use, id); err != nil {
 		return fmt.Errorf("mount root: %w", err)
 	}
 	return nil
+}
+
+// parts are the directories of a layer that count on b.
+func parts(b Base) []string {
+	if b.Host {
+		return []string{layerRoot, layerUsr}
+	}
+	return []string{layerRoot}
 }
 
 // take pins layers for a mount, until it has noted that it uses them.
@@ -202,7 +211,7 @@ func (h *Host) take(layers []string) (release func(), err error) {
 
 // mountLayers makes the overlay of / and, on the host image, the one of /usr, and
 // puts them in place.
-func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os.File, b Base, use lowers, id *mount.IDMap) (err error) {
+func (h *Host) mountLayers(ctx context.Context, mounter *mount.Mounter, sandboxDir string, target *os.File, b Base, use lowers, id *mount.IDMap) (err error) {
 	var trees []*mount.Tree
 	defer func() {
 		for _, t := range trees {
@@ -226,8 +235,27 @@ func (h *Host) mountLayers(mounter *mount.Mounter, sandboxDir string, target *os
 		trees = append(trees, changes)
 	}
 	var roots, usrs []*mount.Tree // the topmost first
+	sandbox := filepath.Base(sandboxDir)
 	for _, name := range slices.Backward(b.Layers) {
 		layer := filepath.Join(h.layerDir, name)
+		if _, e := os.Lstat(filepath.Join(layer, disk.ImageFile)); e == nil {
+			for _, part := range parts(b) {
+				if err != nil || h.opts.Disks == nil {
+					break
+				}
+				var t *mount.Tree
+				if t, err = h.opts.Disks.Layer(ctx, sandbox, layer, id); err != nil {
+					break
+				}
+				trees = append(trees, t)
+				if err = t.Narrow(Upper + "/" + part); part == layerRoot {
+					roots = append(roots, t)
+				} else {
+					usrs = append(usrs, t)
+				}
+			}
+			continue
+		}
 		roots = append(roots, clone(filepath.Join(layer, layerRoot), true))
 		if !b.Host {
 			continue

@@ -84,7 +84,7 @@ func (m *Manager) archive(o *operation, r lifecycle.Reason) error {
 
 // keepArchive makes the archive and proves it.
 func (m *Manager) keepArchive(o *operation) error {
-	if err := m.finishTaking(o); err != nil {
+	if err := m.finishCommit(o.ctx, o.b); err != nil {
 		return err
 	}
 	rec := o.b.record()

@@ -40,6 +40,11 @@ type CreateRequest struct {
 	// Auth is what the caller has for the registry of the image. It is kept in no
 	// file.
 	Auth *image.Auth
+
+	// from is what it is made of, where that is known: of a fork. setup is the record
+	// of which it has what setup steps have done.
+	from  *origin
+	setup record
 }
 
 // Create makes a sandbox and starts it. It fails with an *[InvalidError], with
@@ -247,6 +252,7 @@ func (m *Manager) create(o *operation, r CreateRequest, set *volume.Set) (err er
 	defer from.release()
 	b.mu.Lock()
 	b.rec.Base, b.rec.Config, b.rec.ImageID, b.rec.Snapshot = from.base, from.config, from.image, from.snapshot
+	b.rec.SetupDone, b.rec.SetupSteps = r.setup.SetupDone, r.setup.SetupSteps
 	b.mu.Unlock()
 	if err := m.materialize(o); err != nil {
 		return err

@@ -55,6 +55,13 @@ type Layers interface {
 	Size(ctx context.Context, name string) (int64, error)
 	// Lacks lists the directories at / that a sandbox needs and that b has not.
 	Lacks(b rootfs.Base) []string
+	// Whole tells whether a layer is there, with what is in it.
+	Whole(name string) bool
+	// MakeClone makes a layer that fill fills as the upper of a sandbox is, and Merge
+	// one or two, the lowest first, of all those of b, which are pinned; what was made
+	// is pinned until release.
+	MakeClone(ctx context.Context, name string, fill func(ctx context.Context, dir *os.File) error) (release func(), err error)
+	Merge(ctx context.Context, name string, b rootfs.Base) (layers []string, release func(), err error)
 	// Collect removes what used does not name and nobody has pinned or mounted.
 	// used is asked while nothing can be pinned.
 	Collect(ctx context.Context, used func() (map[string]bool, error)) error

@@ -225,9 +225,14 @@ func (m *Manager) usedLayers() (map[string]bool, error) {
 		if i.State == lifecycle.Unknown && b.record().Spec.Image == "" {
 			return nil, fmt.Errorf("%w: %s", errUnknownSandbox, i.ID)
 		}
-		use(b.record().Base.Layers)
+		rec := b.record()
+		use(rec.Base.Layers)
+		use([]string{rec.Pending})
 	}
 	if err := m.deletedLayers(use); err != nil {
+		return nil, err
+	}
+	if err := m.snapshots.layers(use); err != nil {
 		return nil, err
 	}
 	if m.opt.Images != nil {
@@ -245,6 +250,7 @@ func (m *Manager) deletedLayers(use func([]string)) error {
 	for _, e := range entries {
 		if rec, err := readRecord(filepath.Join(m.trashDir(), e.Name()), e.Name()); err == nil && !rec.Deleted.IsZero() {
 			use(rec.Base.Layers)
+			use([]string{rec.Pending})
 		}
 	}
 	return nil

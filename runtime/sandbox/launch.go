@@ -35,15 +35,15 @@ const (
 // is given back. set is the directories of the mounts where the caller has
 // brought them along, and stays the caller's; else they are opened again.
 func (m *Manager) launch(o *operation, secrets map[string]string, set *volume.Set) error {
+	if err := m.finishCommit(o.ctx, o.b); err != nil {
+		return err
+	}
 	return m.launchAs(o, o.b.record(), secrets, set)
 }
 
 // launchAs is launch of what the record says, which need not be the sandbox's.
 func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, set *volume.Set) (err error) {
 	b := o.b
-	if err := m.finishTaking(o); err != nil {
-		return err
-	}
 	rec.Spec = rec.effective()
 	if err := m.checkIO(rec); err != nil {
 		return err

@@ -114,7 +114,8 @@ type Manager struct {
 	gpus  gpuClaims
 	guard *guard
 
-	sweeps chan struct{} // layers may have become unused
+	sweeps    chan struct{} // layers may have become unused
+	snapshots *snapshots
 }
 
 // Open finds out what became of every sandbox in the state directory and
@@ -149,6 +150,10 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	if m.links, err = store.OpenNames(filepath.Join(opt.StateDir, "names")); err != nil {
 		return nil, fmt.Errorf("open the names: %w", err)
 	}
+	snaps, err := openSnapshots(m.snapshotsDir(), m.log.Error)
+	if err != nil {
+		return nil, errors.Join(err, m.links.Close())
+	}
 	journal, err := store.OpenJournal(opt.StateDir, opt.BootID)
 	if err != nil {
 		return nil, errors.Join(noSpace(fmt.Errorf("open the journal: %w", err)), m.links.Close())
@@ -156,6 +161,7 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	m.bus = newBus(journal)
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	m.trash = newTrash(m)
+	m.snapshots = snaps
 	m.kept = newKept(m)
 	m.sampler, m.recorder, m.changes = newSampler(m), newRecorder(m), newChanges(m)
 	m.automation = newAutomation(m)

@@ -34,8 +34,18 @@ func (e *ImageError) Unwrap() error { return e.Err }
 
 // originOf gives the origin of what is to be made. The caller calls its release.
 func (m *Manager) originOf(o *operation, r CreateRequest) (origin, error) {
+	if r.from != nil {
+		return m.pin(*r.from)
+	}
 	if r.Spec.Image == config.HostImage {
 		return origin{base: rootfs.HostBase(), release: func() {}}, nil
+	}
+	if name, ok := config.SnapshotName(r.Spec.Image); ok {
+		snap, err := m.snapshots.find(Caller{UID: o.b.record().Owner}, name)
+		if err != nil {
+			return origin{}, &ImageError{Image: r.Spec.Image, Why: "you have no such snapshot", Hint: "cove snapshot ls lists those you have", Err: image.ErrNotFound}
+		}
+		return m.pin(origin{base: snap.Base, config: snap.Config, snapshot: snap.ID})
 	}
 	img, release, err := m.imageOf(o, r)
 	if err != nil {
@@ -119,4 +129,18 @@ func (r record) effective() config.Spec {
 	}
 	s.Env = env
 	return s
+}
+
+// pin keeps the layers of an origin, until its release.
+func (m *Manager) pin(at origin) (origin, error) {
+	at.release = func() {}
+	if len(at.base.Layers) == 0 {
+		return at, nil
+	}
+	release, err := m.opt.Layers.Pin(at.base.Layers...)
+	if err != nil {
+		return origin{}, fmt.Errorf("keep the layers of the image: %w", err)
+	}
+	at.release = release
+	return at, nil
 }

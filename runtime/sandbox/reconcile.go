@@ -228,8 +228,12 @@ func (m *Manager) settle(f *found) {
 		}
 	}
 	if !f.live && b.state != lifecycle.Unknown {
-		m.settleTaking(b)
 		m.tidyArchive(b)
+	}
+	if !f.live && b.rec.Pending != "" {
+		if err := m.finishCommit(m.ctx, b); err != nil {
+			m.log.Error("could not finish a snapshot", "sandbox", b.id, "error", err)
+		}
 	}
 	switch {
 	case f.op == lifecycle.OpDelete:
@@ -261,6 +265,8 @@ func (m *Manager) settle(f *found) {
 		m.finish(b, lifecycle.OpResume, m.resume)
 	case f.live && f.run.Phase == phaseStarted && f.op == lifecycle.OpResize:
 		m.finishWith(b, lifecycle.OpResize, f.args, func(o *operation) error { return m.finishResize(o, f.args) })
+	case f.live && f.run.Phase == phaseStarted && b.frozen && f.stoodStill():
+		m.finish(b, lifecycle.OpResume, m.resume)
 	case f.live && f.run.Phase == phaseStarted && b.frozen:
 		m.announce(b, lifecycle.Paused)
 	case f.live && f.run.Phase == phaseStarted:
@@ -294,6 +300,11 @@ func (m *Manager) reasonFound(f *found) lifecycle.Reason {
 		return m.deathReason(f.b, runner.Exit{})
 	}
 	return lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: fmt.Sprintf("the daemon ended during %s; start it again", f.op)}
+}
+
+// stoodStill tells whether it is frozen only because its state was being kept.
+func (f *found) stoodStill() bool {
+	return (f.op == lifecycle.OpSnapshot || f.op == lifecycle.OpFork) && f.b.rec.Desired == lifecycle.Started
 }
 
 // reason is why a stop or delete was begun that a killed daemon left unfinished.

@@ -41,9 +41,8 @@ type record struct {
 	Config   config.ImageConfig `json:"config,omitzero"`
 	ImageID  string             `json:"image_id,omitempty"`
 	Snapshot string             `json:"snapshot,omitempty"`
-	// Taking is the topmost of Base's layers while the sandbox's changes become
-	// that layer; what a killed daemon left half done of it the next one finishes.
-	Taking string `json:"taking,omitempty"`
+	// Pending is a layer that its changes are becoming: see finishCommit.
+	Pending string `json:"pending,omitempty"`
 	// Dirs are the directories of the Spec's mounts, in their order.
 	Dirs    []volume.Identity `json:"dirs,omitempty"`
 	Desired lifecycle.State   `json:"desired"`

@@ -56,6 +56,8 @@ func apiError(err error) *api.Error {
 		// The same words for one that is not there and one that is
 		// somebody else's.
 		return &api.Error{Code: api.CodeNotFound, Message: sandbox.ErrNotFound.Error()}
+	case errors.Is(err, sandbox.ErrNoSnapshot):
+		return &api.Error{Code: api.CodeNotFound, Message: sandbox.ErrNoSnapshot.Error()}
 	case errors.Is(err, sandbox.ErrExists):
 		return &api.Error{Code: api.CodeExists, Message: sandbox.ErrExists.Error()}
 	case errors.As(err, &bad):

@@ -46,6 +46,10 @@ type Manager interface {
 	FollowStats(ctx context.Context, c sandbox.Caller) (<-chan sandbox.StatsReport, error)
 	History(c sandbox.Caller, ref string, since time.Duration) (sandbox.History, error)
 	GPUs(ctx context.Context, c sandbox.Caller) []sandbox.GPU
+	Snapshot(ctx context.Context, c sandbox.Caller, ref, name string) (sandbox.SnapshotInfo, error)
+	Snapshots(ctx context.Context, c sandbox.Caller) ([]sandbox.SnapshotInfo, error)
+	RemoveSnapshot(ctx context.Context, c sandbox.Caller, ref string) (sandbox.SnapshotInfo, error)
+	Fork(ctx context.Context, c sandbox.Caller, ref string, r sandbox.ForkRequest) (sandbox.Forks, error)
 	Images(ctx context.Context, c sandbox.Caller) ([]sandbox.ImageInfo, error)
 	PullImage(ctx context.Context, c sandbox.Caller, r image.Request, progress func(image.Progress)) (sandbox.ImageInfo, error)
 	ImportImage(ctx context.Context, c sandbox.Caller, r image.ImportRequest) (sandbox.ImageInfo, error)

@@ -383,6 +383,40 @@ func (m *memory) History(c sandbox.Caller, ref string, since time.Duration) (san
 	}, nil
 }
 
+func aSnapshot(c sandbox.Caller, name string) sandbox.SnapshotInfo {
+	return sandbox.SnapshotInfo{Snapshot: sandbox.Snapshot{ID: "0123456789ab", Name: name, Owner: c.UID, Image: "host"}, Size: 4096}
+}
+
+func (m *memory) Snapshot(_ context.Context, c sandbox.Caller, ref, name string) (sandbox.SnapshotInfo, error) {
+	if _, err := m.Get(c, ref); err != nil {
+		return sandbox.SnapshotInfo{}, err
+	}
+	return aSnapshot(c, name), nil
+}
+
+func (m *memory) Snapshots(_ context.Context, c sandbox.Caller) ([]sandbox.SnapshotInfo, error) {
+	return []sandbox.SnapshotInfo{aSnapshot(c, "s")}, nil
+}
+
+func (m *memory) RemoveSnapshot(_ context.Context, c sandbox.Caller, ref string) (sandbox.SnapshotInfo, error) {
+	if ref == "" {
+		return sandbox.SnapshotInfo{}, sandbox.ErrNoSnapshot
+	}
+	return aSnapshot(c, ref), nil
+}
+
+func (m *memory) Fork(_ context.Context, c sandbox.Caller, ref string, r sandbox.ForkRequest) (sandbox.Forks, error) {
+	i, err := m.Get(c, ref)
+	if err != nil {
+		return sandbox.Forks{}, err
+	}
+	f := sandbox.Forks{Errors: make([]error, r.Count)}
+	for range r.Count {
+		f.Sandboxes = append(f.Sandboxes, i)
+	}
+	return f, nil
+}
+
 // anImage is the caller's only one.
 func anImage(c sandbox.Caller) sandbox.ImageInfo {
 	return sandbox.ImageInfo{Image: image.Image{ID: "sha256:" + strings.Repeat("ab", 32), Ref: "docker.io/library/debian:12", Owner: c.UID, Layers: []string{"sha256-1"}}, Size: 4096}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 
 	"charm.land/bubbles/v2/key"
@@ -14,7 +13,6 @@ import (
 	"cove/runtime/api"
 	"cove/tui/dialog"
 	"cove/tui/form"
-	"cove/tui/text"
 	"cove/tui/theme"
 )
 
@@ -277,63 +275,28 @@ const changeWidth = 76
 func (f *changeForm) Draw(th *theme.Theme, w, h int) dialog.Content {
 	w = min(w, changeWidth)
 	f.judge()
-	foot := f.foot(th, w, h)
-	room := max(h-len(foot), 1)
-	lines, cursor := f.form.Draw(th, w, room)
-	for len(lines) < min(room, f.form.Tall()) {
-		lines = append(lines, "")
-	}
-	lines[0] = text.Fit(lines[0], w, "") // the width of the box
-	if f.busy != nil || f.app.dialogs.Top() != dialog.Dialog(f) {
-		cursor = nil
-	}
-	title := f.kind.title(f.name)
-	if all, above := f.form.Height(); all > room {
-		title += "  " + strconv.Itoa(above+1) + "-" + strconv.Itoa(min(above+room, all)) + " of " + strconv.Itoa(all)
-	}
-	return dialog.Content{Title: title, Lines: append(lines, foot...), Cursor: cursor}
+	still := f.busy != nil || f.app.dialogs.Top() != dialog.Dialog(f)
+	return frameForm(th, f.kind.title(f.name), f.form, f.foot(th).draw(th, w, h >= 16), w, h, 0, still)
 }
 
-// foot draws what is below the fields: the error or the progress, the command
+// foot is what is below the fields: the error or the progress, the command
 // line, the keys.
-func (f *changeForm) foot(th *theme.Theme, w, h int) []string {
-	var lines []string
-	airy := h >= 16
-	most := 1
-	if airy {
-		most = 4
-		lines = append(lines, "")
-	}
+func (f *changeForm) foot(th *theme.Theme) *formFoot {
+	foot := &formFoot{err: f.err, command: f.command()}
+	foot.hints = []key.Help{f.keys.take.Help(), {Key: "tab", Desc: "next"}, f.keys.cancel.Help(), f.keys.copy.Help()}
 	switch {
 	case f.busy != nil:
-		words := f.verb + th.Glyphs.Ellipsis + f.busy.elapsed(f.app.now)
+		foot.busy = f.verb + th.Glyphs.Ellipsis + f.busy.elapsed(f.app.now)
 		if b := f.app.find(f.id); b != nil && b.Progress != "" {
-			words += ": " + b.Progress
+			foot.busy += ": " + b.Progress
 		}
-		lines = append(lines, th.Busy.Paint(text.Cut(th.Glyphs.Passing+" "+words, w, th.Glyphs.Ellipsis)))
+		foot.hints = []key.Help{{Key: "esc", Desc: "leave it to the daemon"}, f.keys.copy.Help()}
 	case f.err != nil:
-		for _, l := range capped(text.Wrap(text.CleanLines(f.err.Error()), w), most, w, th) {
-			lines = append(lines, th.Bad.Paint(l))
-		}
+		foot.hints = slices.Insert(foot.hints, 3, f.keys.all.Help())
 	case f.spec == nil:
-		lines = append(lines, th.Muted.Paint(text.Cut("asking the daemon what it has now"+th.Glyphs.Ellipsis, w, "")))
+		foot.waiting = "asking the daemon what it has now" + th.Glyphs.Ellipsis
 	}
-	if command := f.command(); command != "" {
-		for _, l := range capped(wrapCommand("$ "+text.Clean(command), w), most, w, th) {
-			lines = append(lines, th.Muted.Paint(l))
-		}
-	}
-	if airy {
-		lines = append(lines, "")
-	}
-	hints := []key.Help{f.keys.take.Help(), {Key: "tab", Desc: "next"}, f.keys.cancel.Help(), f.keys.copy.Help()}
-	if f.err != nil {
-		hints = slices.Insert(hints, 3, f.keys.all.Help())
-	}
-	if f.busy != nil {
-		hints = []key.Help{{Key: "esc", Desc: "leave it to the daemon"}, f.keys.copy.Help()}
-	}
-	return append(lines, hintLine(th, w, hints...))
+	return foot
 }
 
 // typedOf is what was typed into a field, without blanks around it.

@@ -3,7 +3,6 @@ package tui
 import (
 	"errors"
 	"slices"
-	"strconv"
 	"strings"
 
 	"charm.land/bubbles/v2/key"
@@ -37,8 +36,6 @@ type createForm struct {
 	busy   *work // the create under way
 	broken bool  // which is being broken off
 	attach bool  // and attach to it then
-
-	areaTop int // lines above the fields, as drawn last
 }
 
 type createKeys struct{ create, attach, cancel, leave, stop, copy, all key.Binding }
@@ -122,7 +119,7 @@ func (f *createForm) Click(x, y int) (bool, tea.Cmd) {
 	if f.busy != nil {
 		return false, nil
 	}
-	f.form.Click(x, y-f.areaTop)
+	f.form.Click(x, y)
 	return false, f.changed()
 }
 
@@ -253,93 +250,29 @@ const (
 	createTall  = 18
 )
 
-// Draw implements dialog.Dialog. The fields take what the command, the error
-// and the keys leave; the box keeps its size whatever is typed.
+// Draw implements dialog.Dialog.
 func (f *createForm) Draw(th *theme.Theme, w, h int) dialog.Content {
 	w = min(w, createWidth)
 	f.judge() // a name may have been taken meanwhile
-	foot := f.foot(th, w, h)
-	room := max(h-len(foot), 1)
-	lines, cursor := f.form.Draw(th, w, room)
-	room = min(room, max(f.form.Tall(), createTall))
-	for len(lines) < room {
-		lines = append(lines, "")
-	}
-	lines[0] = text.Fit(lines[0], w, "") // the width of the box
-	if f.busy != nil || f.app.dialogs.Top() != dialog.Dialog(f) {
-		cursor = nil
-	}
-	title := "New sandbox"
-	if all, above := f.form.Height(); all > room {
-		title += "  " + strconv.Itoa(above+1) + "-" + strconv.Itoa(min(above+room, all)) + " of " + strconv.Itoa(all)
-	}
-	return dialog.Content{Title: title, Lines: append(lines, foot...), Cursor: cursor}
+	still := f.busy != nil || f.app.dialogs.Top() != dialog.Dialog(f)
+	return frameForm(th, "New sandbox", f.form, f.foot().draw(th, w, h >= 20), w, h, createTall, still)
 }
 
-// foot draws what is below the fields: the error or the progress, the command
+// foot is what is below the fields: the error or the progress, the command
 // line, the keys.
-func (f *createForm) foot(th *theme.Theme, w, h int) []string {
-	var lines []string
-	airy := h >= 20
-	most := 1
-	if airy {
-		most = 4
-		lines = append(lines, "")
-	}
+func (f *createForm) foot() *formFoot {
+	foot := &formFoot{err: f.err, command: f.command()}
+	foot.hints = []key.Help{f.keys.create.Help(), {Key: "tab", Desc: "next"}, f.keys.cancel.Help(), f.keys.attach.Help(), f.keys.copy.Help()}
 	switch {
 	case f.busy != nil:
-		lines = append(lines, th.Busy.Paint(text.Cut(th.Glyphs.Passing+" "+f.progress(), w, th.Glyphs.Ellipsis)))
+		foot.busy = f.progress()
+		foot.hints = []key.Help{f.keys.leave.Help(), f.keys.stop.Help(), f.keys.copy.Help()}
 	case f.err != nil:
-		for _, l := range capped(text.Wrap(text.CleanLines(f.err.Error()), w), most, w, th) {
-			lines = append(lines, th.Bad.Paint(l))
-		}
-	}
-	for _, l := range capped(wrapCommand("$ "+text.Clean(f.command()), w), most, w, th) {
-		lines = append(lines, th.Muted.Paint(l))
-	}
-	if airy {
-		lines = append(lines, "")
-	}
-	hints := []key.Help{f.keys.create.Help(), {Key: "tab", Desc: "next"}, f.keys.cancel.Help(), f.keys.attach.Help(), f.keys.copy.Help()}
-	switch {
-	case f.busy != nil:
-		hints = []key.Help{f.keys.leave.Help(), f.keys.stop.Help(), f.keys.copy.Help()}
-	case f.err != nil:
-		hints = slices.Insert(hints, 0, f.keys.all.Help())
+		foot.hints = slices.Insert(foot.hints, 0, f.keys.all.Help())
 	case f.fields.mounts.Ghost != "" && f.form.Focus() == fieldMounts:
-		hints[1].Desc = "completes"
+		foot.hints[1].Desc = "completes"
 	}
-	return append(lines, hintLine(th, w, hints...))
-}
-
-// wrapCommand breaks a command line at its blanks only, so that no flag is
-// taken apart; a word that is too long is.
-func wrapCommand(command string, w int) []string {
-	var lines []string
-	line := ""
-	for i, word := range strings.Split(command, " ") {
-		switch {
-		case i == 0:
-			line = word
-		case text.Width(line)+1+text.Width(word) <= w:
-			line += " " + word
-		default:
-			lines = append(lines, text.Wrap(line, w)...)
-			line = word
-		}
-	}
-	return append(lines, text.Wrap(line, w)...)
-}
-
-// capped is the first lines of many, the last one ending in an ellipsis when
-// there are more.
-func capped(lines []string, most, w int, th *theme.Theme) []string {
-	if len(lines) <= most {
-		return lines
-	}
-	lines = lines[:most]
-	lines[most-1] = text.Cut(lines[most-1], w-1, "") + th.Glyphs.Ellipsis
-	return lines
+	return foot
 }
 
 // progress says how far the create is, by what the daemon tells of it.

@@ -14,6 +14,12 @@ import (
 type Options struct {
 	Backend  Backend
 	Profiles Profiles
+	// What is nil of these has no keys and no page.
+	Images    Images
+	Snapshots Snapshots
+	Volumes   Volumes
+	Builds    Builds
+	Changes   Changes
 	// ValidName says why a name cannot be a sandbox's, or nil.
 	ValidName func(string) error
 	// SpecText writes a description as a profile, for the details.

@@ -51,6 +51,7 @@ type Fake struct {
 	autos  map[string]config.Automation // of those whose automation was changed
 	// deleted can be brought back, the last one first.
 	deleted []api.Sandbox
+	stores  Stores
 }
 
 // NewFake returns a daemon with the sandboxes.

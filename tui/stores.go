@@ -1,0 +1,63 @@
+package tui
+
+import (
+	"context"
+
+	"cove/config"
+	"cove/runtime/api"
+)
+
+// Images is what the TUI needs of the daemon for images.
+type Images interface {
+	Images(ctx context.Context) ([]api.Image, error)
+	// Pull gets an image from a registry, as the caller, and calls each with
+	// how far it is. Who ends ctx breaks it off.
+	Pull(ctx context.Context, ref string, each func(api.Progress)) (api.Image, error)
+	// RemoveImage takes a name or an id.
+	RemoveImage(ctx context.Context, ref string) error
+	// PruneImages removes what nothing uses.
+	PruneImages(ctx context.Context) (api.PruneReport, error)
+}
+
+// Snapshots is what the TUI needs of the daemon for snapshots and forks.
+type Snapshots interface {
+	Snapshots(ctx context.Context) ([]api.Snapshot, error)
+	// Snapshot keeps the present state of the sandbox with the id, Fork makes
+	// new sandboxes from it.
+	Snapshot(ctx context.Context, id, name string) (api.Snapshot, error)
+	Fork(ctx context.Context, id string, r api.ForkRequest) (api.ForkResult, error)
+	// DeleteSnapshot takes a name or an id.
+	DeleteSnapshot(ctx context.Context, ref string) error
+}
+
+// Volumes is what the TUI needs of the daemon for volumes.
+type Volumes interface {
+	Volumes(ctx context.Context) ([]api.Volume, error)
+	CreateVolume(ctx context.Context, r api.VolumeRequest) (api.Volume, error)
+	DeleteVolume(ctx context.Context, name string) error
+	// AttachVolume gives the sandbox with the id a volume, DetachVolume takes
+	// it away: target is where it is inside, or its name.
+	AttachVolume(ctx context.Context, id string, v config.Volume) error
+	DetachVolume(ctx context.Context, id, target string) error
+}
+
+// Builds is what the TUI needs of the daemon for builds.
+type Builds interface {
+	Rebuild(ctx context.Context, id string) error
+	// LogEnd is the last lines of what a sandbox's build or setup printed, at
+	// most n.
+	LogEnd(ctx context.Context, id string, n int) ([]api.LogLine, error)
+}
+
+// Changes is what the TUI needs for what a sandbox changed in directories that it
+// got copy-on-write. Apply writes as the caller.
+type Changes interface {
+	// Changes are all there are, a set for every such directory.
+	Changes(ctx context.Context, id string) ([]api.ChangeSet, error)
+	// Diff is the unified diff of one file of a set; path is the change's.
+	Diff(ctx context.Context, id, target, path string) (string, error)
+	// Apply brings the paths of the set with the target to this machine, Discard
+	// takes back what the sandbox did to them.
+	Apply(ctx context.Context, id, target string, paths []string) error
+	Discard(ctx context.Context, id, target string, paths []string) error
+}

@@ -54,6 +54,13 @@ const (
 	actAutomation = "sandbox.automation"
 	actCopy       = "sandbox.copy"
 	actDelete     = "sandbox.delete"
+	actChanges    = "sandbox.changes"
+	actSnapshot   = "sandbox.snapshot"
+	actFork       = "sandbox.fork"
+	actRebuild    = "sandbox.rebuild"
+	actImages     = "app.images"
+	actSnapshots  = "app.snapshots"
+	actVolumes    = "app.volumes"
 	actFilter     = "list.filter"
 	actSort       = "list.sort"
 	actReverse    = "list.reverse"
@@ -87,8 +94,8 @@ const (
 
 // actions is the table of all that can be done, in the order in which the
 // footer and the help show it.
-func actions() []action.Action[scope] {
-	return slices.Concat(sandboxActions(), recordActions(), listActions(), detailActions(), moves(), appActions())
+func actions(o *Options) []action.Action[scope] {
+	return slices.Concat(sandboxActions(), recordActions(), keptActions(o), listActions(), detailActions(), moves(), appActions())
 }
 
 // appActions are about the program itself.

@@ -78,6 +78,12 @@ type App struct {
 	// form is the create form that is open or at work, or was refused after
 	// the person had left it; nil when there is none.
 	form *createForm
+	// shelf is the page of images, snapshots and volumes that was opened last,
+	// pulls are the images on their way.
+	shelf *shelfView
+	// changes is the page of what a sandbox changed that was opened last.
+	changes *changesView
+	pulls   []*pull
 	// last is the profile that a sandbox was made from last.
 	last string
 	// joins counts attaches: an answer carries the number of its question,
@@ -109,7 +115,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.look = theme.Options{ASCII: o.ASCII, NoColor: getenv(o.Environ, "NO_COLOR") != ""}
 	a.theme = theme.New(a.look)
 	var err error
-	if a.actions, err = action.NewTable(actions()); err != nil {
+	if a.actions, err = action.NewTable(actions(&a.opts)); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -136,7 +142,7 @@ func (a *App) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	a.stretch()
 	// Only now is it known what is selected and whether it changed.
 	differs := changed(before, a.selected())
-	return a, both(cmd, both(a.wantDetail(differs), a.wantPast(differs)))
+	return a, both(both(cmd, both(a.wantShelf(), a.wantChanges())), both(a.wantDetail(differs), a.wantPast(differs)))
 }
 
 // both is tea.Batch of two commands of which at least one is often nil.

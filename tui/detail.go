@@ -8,6 +8,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"cove/runtime/api"
+	"cove/runtime/lifecycle"
 	"cove/tui/text"
 	"cove/tui/theme"
 )
@@ -26,7 +27,8 @@ type detail struct {
 	gen    int
 	asking bool
 	got    *api.Detail
-	spec   string // got's description as a profile
+	spec   string   // got's description as a profile
+	log    []string // the end of what its build printed, where that failed
 	gotAt  time.Time
 	err    error
 	about  string // the id that got or err are about
@@ -104,6 +106,7 @@ type detailMsg struct {
 	id     string
 	detail api.Detail
 	spec   string
+	log    []string
 	err    error
 }
 
@@ -119,7 +122,7 @@ func (a *App) wantDetail(changed bool) tea.Cmd {
 		return nil
 	}
 	if d.about != id {
-		d.about, d.got, d.err, d.spec, d.top = id, nil, nil, "", 0
+		d.about, d.got, d.err, d.spec, d.log, d.top = id, nil, nil, "", nil, 0
 	}
 	d.gen++
 	d.asking = true
@@ -145,6 +148,9 @@ func (msg detailDueMsg) deliver(a *App) tea.Cmd {
 		if m.detail, m.err = a.opts.Backend.Get(ctx, id); m.err == nil && a.opts.SpecText != nil {
 			m.spec = text.CleanLines(a.opts.SpecText(m.detail.Spec))
 		}
+		if m.err == nil && a.opts.Builds != nil && logTells(&m.detail) {
+			m.log = logEnd(ctx, a.opts.Builds, id)
+		}
 		return m
 	}
 }
@@ -156,9 +162,39 @@ func (msg detailMsg) deliver(a *App) tea.Cmd {
 	}
 	d.asking, d.gotAt, d.err = false, a.now, msg.err
 	if msg.err == nil {
-		d.got, d.spec = &msg.detail, msg.spec
+		d.got, d.spec, d.log = &msg.detail, msg.spec, msg.log
 	}
 	return nil
+}
+
+// logMost is how many lines of a log the details show.
+const logMost = 12
+
+// logTells tells whether the log says why the sandbox failed.
+func logTells(d *api.Detail) bool {
+	return d.State == lifecycle.BuildFailed || d.State == lifecycle.Error && len(d.Spec.Setup) > 0
+}
+
+// logEnd is the end of a log in lines fit for a terminal. That there is none is
+// no fault: the details are shown without it.
+func logEnd(ctx context.Context, b Builds, id string) []string {
+	lines, err := b.LogEnd(ctx, id, logMost)
+	if err != nil {
+		return nil
+	}
+	out := make([]string, 0, len(lines))
+	for _, l := range lines {
+		s := text.Clean(l.Text)
+		switch l.Stream {
+		case api.LogPing:
+			continue
+		case api.LogStart:
+			s = "$ " + s
+		case api.LogStdout, api.LogStderr, api.LogEnd:
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // detailLines draws the pane in h lines of w cells.

@@ -10,6 +10,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
 	"cove/tui/attach"
@@ -36,7 +37,7 @@ func FuzzApp(f *testing.F) {
 }
 
 // keys of the fuzz test: those that mean something, more often than others.
-const fuzzKeys = "n n N s r D R R T Z H + e a ? q k j g G y x 1 - ] [ V * p t m L / / o O v d c > : ! = 日"
+const fuzzKeys = "n n N s r D R R T Z H + e a 2 3 4 i c c S f b P A ? q k j g G y x 1 - ] [ V * p t m L / / o O v d c > : ! = 日"
 
 var errLong = errors.New(strings.Repeat("a long error of 日本 with \x1b[31mcolour\x07 and\nlines ", 20))
 
@@ -51,6 +52,7 @@ func (m *model) step(r *rand.Rand) {
 		m.fake.SetHost(tuitest.Host{Warnings: []string{randomText(r)}, GPUs: []api.GPU{{ID: randomText(r), Index: r.IntN(9), Model: randomText(r), Held: r.IntN(3), Holders: []string{randomText(r)}}},
 			Disk: &api.HostDisk{Total: r.Int64(), Free: r.Int64(), Reserve: r.Int64(), Low: r.IntN(2) == 0, Promised: r.Int64()}})
 		m.send(m.app.askHost())
+		m.fake.SetStores(randomStores(r))
 	case 1:
 		m.send(tea.WindowSizeMsg{Width: r.IntN(320), Height: r.IntN(110)})
 	case 2:
@@ -154,4 +156,30 @@ func randomDue(r *rand.Rand, now time.Time) *api.Due {
 		d.Busy, d.Without, d.Error = []string{randomText(r)}, []string{randomText(r)}, randomText(r)
 	}
 	return d
+}
+
+// randomStores is what a daemon keeps, of any content.
+func randomStores(r *rand.Rand) tuitest.Stores {
+	t := func() string { return randomText(r) }
+	s := tuitest.Stores{Diffs: map[string]string{}, Log: []string{t(), t()}, Pulls: []api.Progress{{Text: t(), Done: r.Int64(), Total: r.Int64()}}}
+	for range r.IntN(20) {
+		s.Images = append(s.Images, api.Image{ID: t(), Ref: t(), Platform: t(), Size: r.Int64(), Layers: r.IntN(200), Used: []string{t(), t()}})
+		s.Snapshots = append(s.Snapshots, api.Snapshot{ID: fmt.Sprint(r.IntN(9)), Parent: fmt.Sprint(r.IntN(9)), Name: t(), Sandbox: t(), Image: t(), Size: r.Int64(), Used: []string{t()}, Frozen: r.ExpFloat64()})
+		s.Volumes = append(s.Volumes, api.Volume{Name: t(), Quota: config.Size(r.Int64()), Used: r.Int64() - 1<<60, Sandboxes: []string{t(), "fix-auth"}})
+	}
+	kinds := []string{api.ChangeAdded, api.ChangeModified, api.ChangeDeleted, api.ChangeMode, api.ChangeType, t()}
+	for range r.IntN(3) {
+		set := api.ChangeSet{Source: t(), Target: t()}
+		for range r.IntN(20) {
+			c := api.FileChange{Path: t(), Kind: kinds[r.IntN(len(kinds))], Type: []string{"file", "dir", "link", t()}[r.IntN(4)], OldType: "file", Mode: t(), OldMode: t(), Link: t(),
+				Size: r.Int64(), Binary: r.IntN(4) == 0, Added: r.IntN(99999), Removed: r.IntN(99999)}
+			if r.IntN(3) == 0 {
+				c.Conflict, c.Flags = t(), []string{"git", t()}
+			}
+			s.Diffs[c.Path] = "@@\n+" + strings.Repeat(t()+"\n-", r.IntN(60))
+			set.Changes = append(set.Changes, c)
+		}
+		s.Sets = append(s.Sets, set)
+	}
+	return s
 }

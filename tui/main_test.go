@@ -47,13 +47,14 @@ func program(kind string) int {
 	case "show":
 		fake.Delay = 700 * time.Millisecond
 		fake.Load = tuitest.Wave
+		fake.SetStores(kept(now()))
 	}
 	var backend Backend = fake
 	if kind == "panic" {
 		backend = panicking{fake}
 	}
 	err := Run(context.Background(), Options{
-		Backend: backend, Profiles: profiles(), ValidName: config.ValidName, Environ: os.Environ(), Sort: byName,
+		Backend: backend, Images: fake, Snapshots: fake, Volumes: fake, Builds: fake, Changes: fake, Profiles: profiles(), ValidName: config.ValidName, Environ: os.Environ(), Sort: byName,
 	})
 	fmt.Printf("calls: %v\n", fake.Calls())
 	if err != nil {

@@ -49,7 +49,7 @@ func newModel(t testing.TB, w, h int, boxes ...api.Sandbox) *model {
 	clock := func() time.Time { return m.now }
 	m.fake = tuitest.NewFake(clock, boxes...)
 	app, err := New(context.Background(), Options{
-		Backend: m.fake, Profiles: profiles(), ValidName: config.ValidName, Clock: clock,
+		Backend: m.fake, Images: m.fake, Snapshots: m.fake, Volumes: m.fake, Builds: m.fake, Changes: m.fake, Profiles: profiles(), ValidName: config.ValidName, Clock: clock,
 		Environ: []string{"TERM=xterm-256color"}, Sort: byName, SpecText: specText,
 	})
 	require.NoError(t, err)
@@ -315,7 +315,58 @@ func views() map[string]func(*testing.T, int, int) *model {
 		"marked":   with(func(m *model) { m.key("*", "space", "o", "c") }),
 		"question": with(func(m *model) { m.key("*", "D") }),
 		"filter":   with(func(m *model) { m.key("/"); m.typed("!state:stopped cpu>") }),
-		"limits":   limited,
+		"images": with(func(m *model) {
+			m.fake.SetStores(kept(noon()))
+			m.key("2")
+			m.run()
+			m.key("p")
+			m.typed("ghcr.io/me/tool:1")
+			m.key("enter")
+			m.cmds = nil // it goes on
+			pullingMsg{m.app.pulls[0], api.Progress{Text: "pulling 3 layers", Done: 12 << 20, Total: 40 << 20}}.deliver(m.app)
+			m.key("down")
+		}),
+		"snapshots": with(func(m *model) { m.fake.SetStores(kept(noon())); m.key("3"); m.run(); m.key("down", "down") }),
+		"volumes":   with(func(m *model) { m.fake.SetStores(kept(noon())); m.key("4"); m.run() }),
+		"attach": with(func(m *model) {
+			m.fake.SetStores(kept(noon()))
+			m.key("4")
+			m.run()
+			m.key("a", "tab")
+			m.typed("data")
+		}),
+		"fork":     with(func(m *model) { m.key("f", "tab"); m.typed("3") }),
+		"snapshot": with(func(m *model) { m.key("S") }),
+		"changes": with(func(m *model) {
+			m.fake.SetStores(kept(noon()))
+			m.key("c")
+			m.run()
+			m.key("space", "down", "down", "down", "down")
+			m.run()
+		}),
+		"diff": with(func(m *model) {
+			m.fake.SetStores(kept(noon()))
+			m.key("c")
+			m.run()
+			m.key("G", "k")
+			m.run()
+			m.key("enter", "pgdown")
+		}),
+		"apply": with(func(m *model) { m.fake.SetStores(kept(noon())); m.key("c"); m.run(); m.key("*", "a") }),
+		"build failed": func(t *testing.T, w, h int) *model {
+			m := newModel(t, w, h, api.Sandbox{ID: "a1", Name: "tools", State: lifecycle.BuildFailed, Profile: "python", Image: "host", Created: noon(),
+				Reason: &lifecycle.Reason{Kind: lifecycle.ReasonFailed, Detail: "step 2/3: pip install ruff==99: exit status 1"}},
+				api.Sandbox{ID: "a2", Name: "web", State: lifecycle.BuildingSnapshot, Profile: "node", Image: "host", Created: noon(), Progress: "step 2/5: npm ci"},
+				api.Sandbox{ID: "a3", Name: "web-2", State: lifecycle.PendingBuild, Profile: "node", Image: "host", Created: noon(), Progress: "waits for 1 other build"})
+			m.fake.SetStores(kept(noon()))
+			if m.app.w < sideFrom {
+				m.key("v")
+			}
+			m.key("j", "k")
+			m.run()
+			return m
+		},
+		"limits": limited,
 		"limits detail": func(t *testing.T, w, h int) *model {
 			m := limited(t, w, h)
 			if m.app.w < sideFrom {

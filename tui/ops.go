@@ -25,6 +25,7 @@ type work struct {
 	verb, what string // "stop", "fix-auth"
 	cli        string // the same on the command line
 	since      time.Time
+	note       string // how far it is, "" where that is not known
 }
 
 // elapsed is how long it has been under way, in words that follow it; nothing
@@ -94,7 +95,11 @@ func (a *App) working() string {
 	case 0:
 		return ""
 	case 1:
-		return slow[0].verb + " " + text.Clean(slow[0].what) + a.theme.Glyphs.Ellipsis + slow[0].elapsed(a.now)
+		s := slow[0].verb + " " + text.Clean(slow[0].what) + a.theme.Glyphs.Ellipsis + slow[0].elapsed(a.now)
+		if slow[0].note != "" {
+			s += "  " + slow[0].note
+		}
+		return s
 	}
 	return fmt.Sprintf("%d under way%s%s", len(slow), a.theme.Glyphs.Ellipsis, slow[0].elapsed(a.now))
 }

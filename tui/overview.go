@@ -43,10 +43,7 @@ func (a *App) overview(p *page, b *api.Sandbox, h int) {
 		}
 		p.plain(style, r)
 	}
-	if d := &a.detail; b.State == lifecycle.Error && d.about == b.ID && d.got != nil && len(d.got.Spec.Setup) > 0 {
-		p.plain(th.Muted, "what its setup printed: cove logs "+b.Name)
-		p.plain(th.Muted, "to go in and mend it: cove start --skip-setup "+b.Name)
-	}
+	a.failurePart(p, b)
 	for _, w := range a.host.own(b.Warnings) {
 		p.plain(th.Warn, th.Glyphs.Look+" "+w)
 	}
@@ -75,6 +72,30 @@ func (a *App) overview(p *page, b *api.Sandbox, h int) {
 		p.air()
 		p.plain(th.Bad, d.err.Error())
 	}
+}
+
+// failurePart is what its build or its setup printed last, and what can be done.
+func (a *App) failurePart(p *page, b *api.Sandbox) {
+	d := &a.detail
+	if d.about != b.ID || d.got == nil {
+		return
+	}
+	now := api.Detail{Sandbox: *b, Spec: d.got.Spec}
+	if !logTells(&now) {
+		return
+	}
+	for _, l := range d.log {
+		p.lines = append(p.lines, p.th.Border.Paint(p.th.Glyphs.Vertical+" ")+text.Cut(l, p.w-2, p.th.Glyphs.Ellipsis))
+	}
+	if b.State == lifecycle.BuildFailed {
+		p.plain(p.th.Muted, "all that its build printed: cove logs "+b.Name)
+		if a.opts.Builds != nil {
+			p.plain(p.th.Muted, a.keyOf(actRebuild)+" builds it again")
+		}
+		return
+	}
+	p.plain(p.th.Muted, "what its setup printed: cove logs "+b.Name)
+	p.plain(p.th.Muted, "to go in and mend it: cove start --skip-setup "+b.Name)
 }
 
 // graphHigh is the lines of a graph in a pane of h lines.

@@ -69,14 +69,14 @@ func (c *Confirm) Click(x, y int) (bool, tea.Cmd) {
 // Draw implements [Dialog].
 func (c *Confirm) Draw(th *theme.Theme, w, h int) Content {
 	w = min(w, 64)
-	body := text.Wrap(c.body, w)
+	body := text.Wrap(text.CleanLines(c.body), w)
 	var lines []string
 	if room := h - 2; len(body) > room && room > 0 {
 		body = body[:room]
 	}
 	lines = append(lines, body...)
 	if c.command != "" && len(lines)+4 <= h {
-		lines = append(lines, "", th.Muted.Paint(text.Cut("$ "+c.command, w, th.Glyphs.Ellipsis)))
+		lines = append(lines, "", th.Muted.Paint(text.Cut("$ "+text.Clean(c.command), w, th.Glyphs.Ellipsis)))
 	}
 	lines = append(lines, "")
 	cancel, yes := "  Cancel  ", "  "+c.verb+"  "
@@ -91,5 +91,5 @@ func (c *Confirm) Draw(th *theme.Theme, w, h int) Content {
 	c.yesStart = c.cancelEnd + 2
 	c.yesEnd = c.yesStart + text.Width(yes)
 	lines = append(lines, no.Paint(cancel)+"  "+ok.Paint(yes))
-	return Content{Title: c.title, Lines: lines}
+	return Content{Title: text.Clean(c.title), Lines: lines}
 }

@@ -117,10 +117,20 @@ func (s *Stack) Click(x, y int) tea.Cmd {
 // Draw lays the top dialog over lines, which are w cells wide each, and
 // returns where the cursor belongs on the screen, or nil.
 func (s *Stack) Draw(th *theme.Theme, lines []string, w int) *Point {
-	d := s.Top()
-	if d == nil {
-		return nil
+	var cursor *Point
+	for i, d := range s.open {
+		if i > 0 { // what lies below steps back
+			for j, l := range lines {
+				lines[j] = th.Muted.Paint(ansi.Strip(l))
+			}
+		}
+		cursor = s.draw(d, th, lines, w)
 	}
+	return cursor
+}
+
+// draw draws one dialog.
+func (s *Stack) draw(d Dialog, th *theme.Theme, lines []string, w int) *Point {
 	h := len(lines)
 	c := d.Draw(th, max(w-2*padX, 1), max(h-2*padY, 1))
 	inner := text.Width(c.Title) + 2

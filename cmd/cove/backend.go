@@ -33,6 +33,8 @@ func (a *app) runTUI(ctx context.Context) error {
 	}
 	return tui.Run(ctx, tui.Options{
 		Backend:   backend{a},
+		Images:    backend{a},
+		Snapshots: backend{a},
 		Profiles:  profileSource(profiles, first),
 		ValidName: config.ValidName,
 		SpecText:  specTOML,

@@ -240,17 +240,23 @@ func (a *app) fork(ctx context.Context, ref string, r api.ForkRequest) (api.Fork
 	if err != nil {
 		return api.ForkResult{}, explain(err, ref)
 	}
-	if r.Secrets, err = secretsHere(d.Spec); err != nil {
-		return api.ForkResult{}, err
-	}
-	if r.Dirs, err = openDirs(d.Spec.Mounts); err != nil {
-		return api.ForkResult{}, err
-	}
-	defer closeAll(r.Dirs)
 	defer a.showProgress(ctx, client, ref)()
-	f, err := client.Fork(ctx, ref, r)
+	f, err := forkAs(ctx, client, d.Spec, ref, r)
 	if ctx.Err() != nil {
 		return f, context.Canceled
 	}
 	return f, explain(err, ref)
+}
+
+// forkAs forks the sandbox of the spec with what only the caller has: its mounts
+// are opened and its secrets taken from the environment.
+func forkAs(ctx context.Context, client *api.Client, spec config.Spec, ref string, r api.ForkRequest) (f api.ForkResult, err error) {
+	if r.Secrets, err = secretsHere(spec); err != nil {
+		return f, err
+	}
+	if r.Dirs, err = openDirs(spec.Mounts); err != nil {
+		return f, err
+	}
+	defer closeAll(r.Dirs)
+	return client.Fork(ctx, ref, r)
 }

@@ -1,6 +1,8 @@
 package dialog
 
 import (
+	"strconv"
+
 	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
@@ -15,17 +17,19 @@ type Confirm struct {
 	yes                        func() tea.Cmd
 	keys                       confirmKeys
 	onYes                      bool
+	top, page, tall            int // of the body, as drawn last
 	// where the buttons were drawn last, for the mouse
 	line, cancelEnd, yesStart, yesEnd int
 }
 
-type confirmKeys struct{ other, yes, no, press key.Binding }
+type confirmKeys struct{ other, yes, no, press, up, down key.Binding }
 
 // NewConfirm returns a question. verb is the button that runs yes; command is
 // the same on the command line, shown below the body.
 func NewConfirm(title, body, command, verb string, yes func() tea.Cmd) *Confirm {
 	return &Confirm{title: title, body: body, command: command, verb: verb, yes: yes, keys: confirmKeys{
 		other: on("left", "right", "tab", "shift+tab", "h", "l"), yes: on("y", "Y"), no: on("n", "N", "q", "esc"), press: on("enter"),
+		up: on("up", "k", "pgup"), down: on("down", "j", "pgdown"),
 	}}
 }
 
@@ -35,6 +39,10 @@ func (c *Confirm) ID() string { return "confirm" }
 // Key implements [Dialog].
 func (c *Confirm) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
 	switch {
+	case key.Matches(k, c.keys.up):
+		c.Scroll(-1)
+	case key.Matches(k, c.keys.down):
+		c.Scroll(1)
 	case key.Matches(k, c.keys.other):
 		c.onYes = !c.onYes
 	case key.Matches(k, c.keys.yes):
@@ -48,6 +56,12 @@ func (c *Confirm) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// Scroll moves a body that is longer than the screen.
+func (c *Confirm) Scroll(n int) tea.Cmd {
+	c.top = max(0, min(c.top+n, c.tall-c.page))
+	return nil
 }
 
 // Paste implements [Dialog]: pasted text answers no question.
@@ -71,10 +85,15 @@ func (c *Confirm) Draw(th *theme.Theme, w, h int) Content {
 	w = min(w, 64)
 	body := text.Wrap(text.CleanLines(c.body), w)
 	var lines []string
-	if room := h - 2; len(body) > room && room > 0 {
-		body = body[:room]
+	c.tall, c.page = len(body), max(h-2, 1)
+	if c.page < c.tall {
+		c.page = max(c.page-1, 1) // a line says that there is more
 	}
-	lines = append(lines, body...)
+	c.Scroll(0)
+	lines = append(lines, body[c.top:min(c.top+c.page, c.tall)]...)
+	if c.page < c.tall {
+		lines = append(lines, th.Warn.Paint(text.Cut(strconv.Itoa(c.top+1)+"-"+strconv.Itoa(c.top+c.page)+" of "+strconv.Itoa(c.tall)+" lines "+th.Glyphs.Dot+" "+th.Glyphs.Up+" "+th.Glyphs.Down+" scroll", w, "")))
+	}
 	if c.command != "" && len(lines)+4 <= h {
 		lines = append(lines, "", th.Muted.Paint(text.Cut("$ "+text.Clean(c.command), w, th.Glyphs.Ellipsis)))
 	}

@@ -148,12 +148,7 @@ func (f *changedFile) words() []string {
 		}
 		return "a " + t
 	}
-	size := func(n int64) string {
-		if n < 1000 {
-			return things(int(n), "byte", "bytes")
-		}
-		return text.Bytes(n)
-	}
+	size := bytesOf
 	switch f.Kind {
 	case api.ChangeAdded:
 		s := "new: " + kind(f.Type)

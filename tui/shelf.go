@@ -424,5 +424,13 @@ func things(n int, one, many string) string {
 	return strconv.Itoa(n) + " " + many
 }
 
+// bytesOf is a number of bytes in words.
+func bytesOf(n int64) string {
+	if n < 1000 {
+		return things(int(max(n, 0)), "byte", "bytes")
+	}
+	return text.Bytes(n)
+}
+
 // quoted is a command of a few words.
 func quoted(words ...string) string { return "cove " + action.Quote(words...) }

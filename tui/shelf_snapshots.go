@@ -142,7 +142,7 @@ func stoodStill(frozen float64, copied int64) string {
 		return ""
 	}
 	d := time.Duration(frozen * float64(time.Second))
-	return "it stood still for " + strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64) + " ms, " + text.Bytes(copied) + " copied"
+	return "it stood still for " + strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64) + " ms, " + bytesOf(copied) + " copied"
 }
 
 func (s *snapshotShelf) sum() string {

@@ -39,7 +39,7 @@ func (a *app) rootCommand() *cobra.Command {
 	)
 	a.addGroup(root, groupSandbox,
 		a.createCommand(), a.runCommand(), a.lsCommand(), a.inspectCommand(), a.startCommand(),
-		a.stopCommand(), a.restartCommand(), a.pauseCommand(), a.resumeCommand(), a.archiveCommand(), a.undoCommand(), a.resizeCommand(), a.renameCommand(), a.labelCommand(), a.networkCommand(),
+		a.stopCommand(), a.restartCommand(), a.pauseCommand(), a.resumeCommand(), a.archiveCommand(), a.undoCommand(), a.diffCommand(), a.applyCommand(), a.discardCommand(), a.resizeCommand(), a.renameCommand(), a.labelCommand(), a.networkCommand(),
 		a.automationCommand(), a.touchCommand(),
 		a.rmCommand(), a.statsCommand(), a.eventsCommand())
 	a.addGroup(root, groupInside, a.execCommand(), a.attachCommand(), a.codeCommand(), a.cpCommand(), a.logsCommand())

@@ -128,7 +128,7 @@ func (t *taker) dir(d *os.File, at string, depth int) error {
 }
 
 func (t *taker) put(d *os.File, name, p string, st *unix.Stat_t) error {
-	b := BaseOf(st)
+	b := delta.BaseOf(st)
 	if b.Kind == delta.Link {
 		buf := make([]byte, delta.MaxPath)
 		n, err := unix.Readlinkat(int(d.Fd()), name, buf)
@@ -156,22 +156,6 @@ func (t *taker) put(d *os.File, name, p string, st *unix.Stat_t) error {
 		t.tell(t.n)
 	}
 	return nil
-}
-
-// BaseOf is what a file is, but for where a link leads.
-func BaseOf(st *unix.Stat_t) delta.Base {
-	b := delta.Base{Mode: st.Mode & 0o7777, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Ino: st.Ino}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		b.Kind, b.Size = delta.File, st.Size
-	case unix.S_IFDIR:
-		b.Kind = delta.Dir
-	case unix.S_IFLNK:
-		b.Kind = delta.Link
-	default:
-		b.Kind = delta.Special
-	}
-	return b
 }
 
 // Manifest reads what [Take] wrote. It belongs to one goroutine.

@@ -31,6 +31,8 @@ type Source struct {
 	// place; nil where that is not known.
 	Manifest *Manifest
 	Applied  Applied
+	// Top says which directory it is; nil where there is none.
+	Top *delta.Base
 	// Paths are those to tell of, with all below them; none are all.
 	Paths []string
 	// List leaves the content of files out.
@@ -107,6 +109,7 @@ func (s Source) known(ctx context.Context, l *lister, out *delta.Writer) error {
 			}
 		}
 	}
+	l.list[0].Base = s.Top
 	for p, m := range s.Applied {
 		if err := tell(p, m.Base, m.At, m.Sum); err != nil {
 			return err

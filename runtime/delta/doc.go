@@ -59,6 +59,7 @@ type Base struct {
 	Mtime int64  `json:"t,omitempty"` // ns since 1970
 	Ctime int64  `json:"c,omitempty"`
 	Ino   uint64 `json:"i,omitempty"`
+	Dev   uint64 `json:"d,omitempty"` // of the directory itself only
 	Link  []byte `json:"l,omitempty"`
 	// Racy: it changed while it was looked at, so that nobody knows what the
 	// sandbox saw.

@@ -183,6 +183,9 @@ func (m *Manager) writeChanges(ctx context.Context, rec record, top *os.File, r 
 		}
 		defer func() { _ = f.Close() }()
 		src.Manifest = manifest
+		if index < len(rec.Dirs) {
+			src.Top = &delta.Base{Kind: delta.Dir, Ino: rec.Dirs[index].Ino, Dev: rec.Dirs[index].Dev}
+		}
 		if src.Applied, err = cow.ReadApplied(m.stateDir(rec.ID), appliedFile(index)); err != nil {
 			return err
 		}

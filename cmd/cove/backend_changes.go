@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"cove/runtime/api"
 	"cove/runtime/change"
+	"cove/runtime/delta"
 )
 
 // Changes are what a sandbox has changed, one set for each copy-on-write mount, or
@@ -39,8 +41,12 @@ func (b backend) Changes(ctx context.Context, id string) ([]api.ChangeSet, error
 }
 
 // FileDiff is the change of one path below a mount's target, as a unified diff; of a
-// directory with all in it.
+// directory with all in it. Of the sandbox's own root it is empty: what was there
+// before is not known here.
 func (b backend) FileDiff(ctx context.Context, id, target, path string) (string, error) {
+	if target == "/" {
+		return "", nil
+	}
 	client, m, _, err := b.mountAt(ctx, id, target, path)
 	if err != nil {
 		return "", err
@@ -56,10 +62,18 @@ func (b backend) FileDiff(ctx context.Context, id, target, path string) (string,
 	return text, nil
 }
 
-// Apply makes the changes at paths below a mount's target real, all of them for no
-// paths: also those with flags, which whoever calls has shown, and with force those
-// with conflicts. Nothing is done where one is in the way.
-func (b backend) Apply(ctx context.Context, id, target string, paths []string, force bool) error {
+// Apply makes the changes that a person was shown of a mount's real, those with flags
+// too, and with force those with conflicts. Nothing is done where one is in the way, or
+// is another now than it was shown.
+func (b backend) Apply(ctx context.Context, id, target string, shown []api.FileChange, force bool) error {
+	paths := make([]string, len(shown))
+	was := make(map[string]api.FileChange, len(shown))
+	for i, c := range shown {
+		paths[i], was[c.Path] = c.Path, c
+	}
+	if len(paths) == 0 {
+		return nil
+	}
 	client, m, d, err := b.mountAt(ctx, id, target, paths...)
 	if err != nil {
 		return err
@@ -69,6 +83,11 @@ func (b backend) Apply(ctx context.Context, id, target string, paths []string, f
 		return err
 	}
 	defer closeQuietly(p.dir)
+	for _, f := range p.found {
+		if c, ok := was[f.Path]; !ok && delta.Within(paths, f.Path) || ok && !reflect.DeepEqual(c, f.FileChange) {
+			return fmt.Errorf("%s: %s: %w", d.Name, change.Quote(f.Path), change.ErrChanged)
+		}
+	}
 	if bad := p.refused(force); len(bad) > 0 {
 		return fmt.Errorf("%s: %s: %s%s", d.Name, change.Quote(bad[0].Path), bad[0].Conflict, more(int64(len(bad))))
 	}

@@ -109,7 +109,7 @@ func (m mounted) compare(ctx context.Context, client *api.Client, ref string, te
 func (m mounted) compareTo(ctx context.Context, client *api.Client, ref string, dir *change.Dir, text change.Text) ([]change.Found, error) {
 	stream, err := client.Changes(ctx, ref, api.ChangesRequest{Target: m.mount.Target, Paths: m.paths})
 	if err != nil {
-		return nil, explain(err, ref)
+		return nil, explain(err, "")
 	}
 	defer closeQuietly(stream)
 	found, err := change.Compare(ctx, stream, dir, change.Options{Paths: m.paths, Text: text})
@@ -126,7 +126,7 @@ func (m mounted) apply(ctx context.Context, client *api.Client, ref string, dir 
 	}
 	stream, err := client.Changes(ctx, ref, api.ChangesRequest{Target: m.mount.Target, Paths: m.paths})
 	if err != nil {
-		return explain(err, ref)
+		return explain(err, "")
 	}
 	defer closeQuietly(stream)
 	made, err := change.Apply(ctx, stream, dir, found, tell)
@@ -139,7 +139,7 @@ const markBatch = 2000
 func (m mounted) mark(ctx context.Context, client *api.Client, ref string, made []delta.Change) error {
 	for part := range slices.Chunk(made, markBatch) {
 		if err := client.Applied(ctx, ref, api.AppliedRequest{Target: m.mount.Target, Changes: part}); err != nil {
-			return explain(err, ref)
+			return explain(err, "")
 		}
 	}
 	return nil
@@ -192,7 +192,7 @@ func (m mounted) discardInside(ctx context.Context, client *api.Client, ref stri
 	}
 	conn, err := client.Files(ctx, ref, api.FilesRequest{Op: api.FilesExtract, Path: m.mount.Target})
 	if err != nil {
-		return explain(err, ref)
+		return explain(err, "")
 	}
 	e := &end{where: endpoint{sandbox: ref}, conn: conn, stop: context.AfterFunc(ctx, func() { closeQuietly(conn) })}
 	defer e.close()
@@ -226,7 +226,7 @@ func (m mounted) discardInside(ctx context.Context, client *api.Client, ref stri
 func runQuietly(ctx context.Context, client *api.Client, ref string, r api.ExecRequest) error {
 	conn, err := client.Exec(ctx, ref, r)
 	if err != nil {
-		return explain(err, ref)
+		return explain(err, "")
 	}
 	defer closeQuietly(conn)
 	stop := context.AfterFunc(ctx, func() { closeQuietly(conn) })

@@ -49,7 +49,12 @@ func Write(ctx context.Context, w io.Writer, s Source) error {
 
 func (s Source) write(ctx context.Context, out *delta.Writer) error {
 	l := &lister{ctx: ctx, paths: s.Paths, at: map[string]int{}}
-	if err := l.dir(s.Upper, ".", 0); err != nil {
+	top, err := mount.OpenWithin(s.Upper, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	err = l.dir(top, ".", 0)
+	if err := errors.Join(err, top.Close()); err != nil {
 		return err
 	}
 	if err := s.known(ctx, l, out); err != nil {
@@ -277,7 +282,11 @@ func (l *lister) entry(d *os.File, name, p string, depth int) error {
 func Discard(ctx context.Context, upper *os.File, p string, held bool) error {
 	dir := upper
 	if p == "." {
-		return emptyDir(ctx, upper, 0)
+		top, err := mount.OpenWithin(upper, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(emptyDir(ctx, top, 0), top.Close())
 	}
 	at := "."
 	for part := range strings.SplitSeq(path.Dir(p), "/") {

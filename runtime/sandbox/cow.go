@@ -109,9 +109,11 @@ func (m *Manager) Changes(ctx context.Context, c Caller, ref string, r ChangesRe
 	if err := validPaths(r.Paths); err != nil {
 		return err
 	}
-	switch b.snapshot().State {
+	switch i := b.snapshot(); i.State {
 	case lifecycle.Started, lifecycle.Paused:
 		return m.changesOf(ctx, b.record(), r, begin)
+	case lifecycle.Archived, lifecycle.Error:
+		return &ConflictError{Name: i.Name, State: i.State, Why: fmt.Sprintf("what it changed can be read while it is started, paused or stopped; it is %s", i.State)}
 	}
 	o, _, err := m.begin(ctx, b, lifecycle.OpCopy)
 	if err != nil {

@@ -160,7 +160,7 @@ func TestStories(t *testing.T) {
 	for _, name := range []string{"box", "zed"} {
 		h.must("create", "-p", "shell", "-n", name)
 	}
-	for _, st := range slices.Concat(formStories(), listStories(), watchStories(), limitsStories(), attachStories()) {
+	for _, st := range slices.Concat(formStories(), listStories(), watchStories(), limitsStories(), keptStories(), attachStories()) {
 		t.Run(st.name, func(t *testing.T) {
 			s := &scene{h.in(t)}
 			st.tell(s)

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 
 	tea "charm.land/bubbletea/v2"
 
@@ -13,6 +15,7 @@ import (
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
 	"cove/tui/form"
+	"cove/tui/text"
 )
 
 // profilesMsg brings the profiles to the form that asked.
@@ -54,11 +57,68 @@ func (a *App) openCreate() tea.Cmd {
 	f := newCreateForm(a)
 	a.form = f
 	a.dialogs.Open(f)
-	return func() tea.Msg {
+	return tea.Batch(func() tea.Msg {
 		ctx, cancel := context.WithTimeout(a.ctx, joinPatience)
 		defer cancel()
 		ps, err := a.opts.Profiles.List(ctx)
 		return profilesMsg{form: f, profiles: ps, err: err}
+	}, func() tea.Msg {
+		ctx, cancel := context.WithTimeout(a.ctx, joinPatience)
+		defer cancel()
+		return originsMsg{f, a.origins(ctx)}
+	})
+}
+
+// originsMsg tells what there is to make a sandbox of.
+type originsMsg struct {
+	form  *createForm
+	names []string
+}
+
+func (msg originsMsg) deliver(*App) tea.Cmd {
+	msg.form.origins = msg.names
+	msg.form.complete()
+	msg.form.judge()
+	return nil
+}
+
+// origins are the images and the snapshots that are here, as the image field
+// takes them. It is an offer: what cannot be asked for is left out.
+func (a *App) origins(ctx context.Context) []string {
+	var names []string
+	add := func(name string) {
+		if name != "" && name == text.Clean(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if a.opts.Snapshots != nil {
+		list, _ := a.opts.Snapshots.Snapshots(ctx)
+		for i := range list {
+			add("snapshot:" + list[i].Name)
+		}
+	}
+	if a.opts.Images != nil {
+		list, _ := a.opts.Images.Images(ctx)
+		for i := range list {
+			add(shortImage(list[i].Ref))
+			add(list[i].Ref)
+		}
+	}
+	return names
+}
+
+// complete puts what the image field's text could go on with behind it.
+func (f *createForm) complete() {
+	typed := f.fields.image.Value()
+	f.fields.image.Ghost = ""
+	if slices.Contains(f.origins, typed) { // it is whole
+		return
+	}
+	for _, name := range f.origins {
+		if rest, ok := strings.CutPrefix(name, typed); ok && typed != "" && rest != "" {
+			f.fields.image.Ghost = rest
+			return
+		}
 	}
 }
 

@@ -31,7 +31,8 @@ type createForm struct {
 	preview  Preview
 	seen     int // the answers that preview is about
 	refusal  map[string]form.Note
-	err      error // of the whole: the daemon's, or why there are no profiles
+	err      error    // of the whole: the daemon's, or why there are no profiles
+	origins  []string // what there is to make one of
 
 	busy   *work // the create under way
 	broken bool  // which is being broken off
@@ -148,6 +149,7 @@ func (f *createForm) command() string {
 func (f *createForm) changed() tea.Cmd {
 	f.rev++
 	f.refusal, f.eager = nil, false
+	f.complete()
 	if f.loaded && f.profile() != "" {
 		f.err = nil
 	}
@@ -269,7 +271,7 @@ func (f *createForm) foot() *formFoot {
 		foot.hints = []key.Help{f.keys.leave.Help(), f.keys.stop.Help(), f.keys.copy.Help()}
 	case f.err != nil:
 		foot.hints = slices.Insert(foot.hints, 0, f.keys.all.Help())
-	case f.fields.mounts.Ghost != "" && f.form.Focus() == fieldMounts:
+	case f.fields.mounts.Ghost != "" && f.form.Focus() == fieldMounts, f.fields.image.Ghost != "" && f.form.Focus() == fieldImage:
 		foot.hints[1].Desc = "completes"
 	}
 	return foot

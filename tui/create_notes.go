@@ -66,7 +66,7 @@ func (f *createForm) note(id string) form.Note {
 	case fieldName:
 		return f.nameNote(strings.TrimSpace(v.name.Value()))
 	case fieldImage:
-		return form.Note{Text: "host: this machine's own system"}
+		return form.Note{Text: f.imageHelp()}
 	case fieldCPU:
 		if s := strings.TrimSpace(v.cpu.Value()); s != "" {
 			_, err := config.ParseCPU(s)
@@ -124,6 +124,25 @@ func (f *createForm) note(id string) form.Note {
 		return eachLine(v.labels.Values(), func(s string) error { _, _, err := config.ParseLabel(s); return err }, "to find it by")
 	}
 	return form.Note{}
+}
+
+// imageHelp says what the image can be.
+func (f *createForm) imageHelp() string {
+	const most = 3
+	words := "host: this machine's own system"
+	var here []string
+	for _, name := range f.origins {
+		if short := shortImage(name); !slices.Contains(here, short) && len(here) < most {
+			here = append(here, short)
+		}
+	}
+	if f.app.opts.Images != nil {
+		words += ", or as docker names it"
+	}
+	if len(here) > 0 {
+		words += "; here: " + strings.Join(here, ", ")
+	}
+	return words
 }
 
 // envHelp names what the profile sets already.

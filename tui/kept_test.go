@@ -460,3 +460,25 @@ func TestRebuild(t *testing.T) {
 	require.Equal(t, []string{"rebuild 1"}, m.fake.Calls())
 	m.gone("build_failed")
 }
+
+func TestImageIsCompleted(t *testing.T) {
+	m := stocked(t, 120, 40)
+	m.key("n")
+	m.run()
+	m.key("tab", "tab")
+	m.see("snapshot:claude-base, snapshot:claude-base-7")
+	m.typed("py")
+	m.see("python:3.13-slim")
+	m.see("tab completes")
+	m.see("$ cove create -p shell --image py")
+	m.key("tab")
+	m.see("$ cove create -p shell --image python:3.13-slim")
+	m.see("tab next")
+	m.key("ctrl+u")
+	m.typed("snap")
+	m.key("right")
+	m.see("--image snapshot:claude-base")
+	m.key("tab", "enter")
+	m.run()
+	require.Equal(t, "snapshot:claude-base", m.fake.Spec("quiet-otter-1").Image)
+}

@@ -173,9 +173,7 @@ func (l *Lines) Draw(th *theme.Theme, w int, focused bool) Drawn {
 		case focused && i == l.cur:
 			line, x := drawInput(th, in, l.Instead, w, true)
 			d.Cursor = &dialog.Point{X: x, Y: len(d.Lines)}
-			if n := text.Width(in.Value()); l.Ghost != "" && in.AtEnd() && n < w-1 {
-				line = th.Strong.Over(th.Input).Paint(in.Value()) + th.Muted.Over(th.Input).Paint(text.Fit(text.Clean(l.Ghost), w-n, th.Glyphs.Ellipsis))
-			}
+			line = withGhost(th, line, in, l.Ghost, w)
 			d.Lines = append(d.Lines, line)
 		case in.Value() != "":
 			style := th.Strong

@@ -1,6 +1,7 @@
 package form
 
 import (
+	"charm.land/bubbles/v2/key"
 	tea "charm.land/bubbletea/v2"
 
 	"cove/tui/dialog"
@@ -16,13 +17,19 @@ const textWidth = 26
 type Text struct {
 	// Instead is what an empty line means.
 	Instead string
-	in      *dialog.Input
-	long    bool
+	// Ghost is what a completion would add. Its key takes it.
+	Ghost string
+
+	in   *dialog.Input
+	long bool
+	take key.Binding
 }
 
 // NewText returns an empty line of at most most runes. A long one is drawn over
 // the whole width.
-func NewText(most int, long bool) *Text { return &Text{in: dialog.NewInput(most), long: long} }
+func NewText(most int, long bool) *Text {
+	return &Text{in: dialog.NewInput(most), long: long, take: on("tab", "ctrl+space", "right", "ctrl+e", "end")}
+}
 
 // Value is what was typed.
 func (t *Text) Value() string { return t.in.Value() }
@@ -31,7 +38,14 @@ func (t *Text) Value() string { return t.in.Value() }
 func (t *Text) Set(s string) { t.in.Set(s) }
 
 // Key implements [Field].
-func (t *Text) Key(k tea.KeyPressMsg) bool { return t.in.Key(k) }
+func (t *Text) Key(k tea.KeyPressMsg) bool {
+	if t.Ghost != "" && t.in.AtEnd() && key.Matches(k, t.take) {
+		t.in.Insert(t.Ghost)
+		t.Ghost = ""
+		return true
+	}
+	return t.in.Key(k)
+}
 
 // Paste implements [Field].
 func (t *Text) Paste(s string) { t.in.Insert(s) }
@@ -51,6 +65,9 @@ func (t *Text) Draw(th *theme.Theme, w int, focused bool) Drawn {
 		w = min(w, textWidth)
 	}
 	line, x := drawInput(th, t.in, t.Instead, w, focused)
+	if focused {
+		line = withGhost(th, line, t.in, t.Ghost, w)
+	}
 	d := Drawn{Lines: []string{line}}
 	if focused {
 		d.Cursor = &dialog.Point{X: x}
@@ -79,4 +96,13 @@ func drawInput(th *theme.Theme, in *dialog.Input, instead string, w int, focused
 		return th.Strong.Paint(text.Fit(text.Cut(in.Value(), w, th.Glyphs.Ellipsis), w, "")), 0
 	}
 	return typed.Paint(text.Fit(shown, w, "")), x
+}
+
+// withGhost is a line that is typed, with what a completion would add to it.
+func withGhost(th *theme.Theme, line string, in *dialog.Input, ghost string, w int) string {
+	n := text.Width(in.Value())
+	if ghost == "" || !in.AtEnd() || n >= w-1 {
+		return line
+	}
+	return th.Strong.Over(th.Input).Paint(in.Value()) + th.Muted.Over(th.Input).Paint(text.Fit(text.Clean(ghost), w-n, th.Glyphs.Ellipsis))
 }

@@ -19,9 +19,10 @@ import (
 // is source on this machine.
 type changedFile struct {
 	source, target string
-	api.FileChange
-	// path is Path, fit for a terminal.
+	api.FileChange // with clean texts, but for its path
+	// path is Path, fit for a terminal, came the change as the daemon told it.
 	path string
+	came api.FileChange
 }
 
 // key tells files of several directories apart.
@@ -38,7 +39,7 @@ func changedFiles(sets []api.ChangeSet) []changedFile {
 	for i := range sets {
 		s := &sets[i]
 		for _, c := range s.Changes {
-			f := changedFile{source: s.Source, target: s.Target, FileChange: c, path: text.Clean(c.Path)}
+			f := changedFile{source: s.Source, target: s.Target, FileChange: c, came: c, path: text.Clean(c.Path)}
 			if f.Kind == api.ChangeDeleted && f.OldType == "" {
 				f.OldType = f.Type
 			}
@@ -184,10 +185,42 @@ func (f *changedFile) words() []string {
 	return out
 }
 
-// settle is an apply or a discard: what it is called, and what does it.
+// settle is an apply or a discard. With force an apply writes over what changed
+// on this machine.
 type settle struct {
 	verb, title string
-	do          func(ctx context.Context, id, target string, paths []string) error
+	force       bool
+}
+
+// chosen is what an apply or a discard is about.
+type chosen struct {
+	files []changedFile
+	// flagged are those that somebody should look at, left those that stay as
+	// they are, in words.
+	flagged, left []string
+}
+
+// choose finds out what is meant: of a directory all below it.
+func (v *changesView) choose(s settle) chosen {
+	var c chosen
+	meant := v.meant()
+	if s.verb == "apply" {
+		meant = v.withAbove(meant)
+	}
+	for _, f := range meant {
+		switch {
+		case f.source == "":
+			c.left = append(c.left, f.path+" (it is of the sandbox alone)")
+			continue
+		case s.verb == "apply" && f.Conflict != "" && !s.force:
+			c.left = append(c.left, f.path+" ("+f.Conflict+")")
+			continue
+		case s.verb == "apply" && len(f.Flags) > 0:
+			c.flagged = append(c.flagged, f.path+": "+f.flags())
+		}
+		c.files = append(c.files, f)
+	}
+	return c
 }
 
 // ask asks before files are applied or discarded, and says what somebody should
@@ -198,58 +231,56 @@ func (v *changesView) ask(s settle) tea.Cmd {
 		a.notice.say(a.now, s.verb+": "+why)
 		return nil
 	}
-	applies := s.verb == "apply"
-	var files []changedFile
-	var flagged, left []string
-	for _, f := range v.meant() {
-		switch {
-		case f.source == "":
-			left = append(left, f.path+" (it is of the sandbox alone)")
-			continue
-		case applies && f.Conflict != "":
-			left = append(left, f.path+" ("+f.Conflict+")")
-			continue
-		case applies && len(f.Flags) > 0:
-			flagged = append(flagged, f.path+": "+f.flags())
-		}
-		files = append(files, f)
-	}
-	if len(files) == 0 {
+	c := v.choose(s)
+	if len(c.files) == 0 {
 		why := "there is nothing"
-		if len(left) > 0 {
-			why = strings.Join(left, ", ")
+		if len(c.left) > 0 {
+			why = strings.Join(c.left, ", ")
+		}
+		if s.verb == "apply" && slices.ContainsFunc(v.meant(), func(f changedFile) bool { return f.Conflict != "" }) {
+			why += "; " + v.keys.force.Help().Key + " writes over it"
 		}
 		a.notice.say(a.now, s.verb+": "+why)
 		return nil
 	}
-	what := things(len(files), "file", "files")
-	if len(files) == 1 {
-		what = files[0].path
+	what := things(len(c.files), "change", "changes")
+	if len(c.files) == 1 {
+		what = c.files[0].path
 	}
-	var body []string
-	if len(flagged) > 0 {
-		body = append(body, "Look first at:", strings.Join(flagged[:min(len(flagged), flaggedMost)], "\n"))
-		if more := len(flagged) - flaggedMost; more > 0 {
-			body = append(body, "and "+strconv.Itoa(more)+" more")
-		}
-	}
-	if len(left) > 0 {
-		body = append(body, "Left out: "+some(left))
-	}
-	if applies {
-		body = append(body, "Written to "+v.sources(files)+", as you.")
-	} else {
-		body = append(body, "What the sandbox did to this is lost; it sees the file as it is on this machine.")
-	}
-	cli := v.command(s.verb, files)
-	a.dialogs.Open(dialog.NewConfirm(s.title+" "+what+"?", strings.Join(body, "\n"), text.Cut(cli, commandMost, a.theme.Glyphs.Ellipsis), s.title, func() tea.Cmd {
-		return v.send(s, files, what, cli)
+	cli := v.command(s, c.files)
+	a.dialogs.Open(dialog.NewConfirm(s.title+" "+what+"?", v.question(s, &c), text.Cut(cli, commandMost, a.theme.Glyphs.Ellipsis), s.title, func() tea.Cmd {
+		return v.send(s, c.files, what, cli)
 	}))
 	return nil
 }
 
+// question is what somebody should know before.
+func (v *changesView) question(s settle, c *chosen) string {
+	var body []string
+	if len(c.flagged) > 0 {
+		body = append(body, "Look first at:", strings.Join(c.flagged[:min(len(c.flagged), flaggedMost)], "\n"))
+		if more := len(c.flagged) - flaggedMost; more > 0 {
+			body = append(body, "and "+strconv.Itoa(more)+" more")
+		}
+	}
+	if s.force {
+		for i := range c.files {
+			if f := &c.files[i]; f.Conflict != "" {
+				body = append(body, f.path+": "+f.Conflict+". What is there now is lost.")
+			}
+		}
+	}
+	if len(c.left) > 0 {
+		body = append(body, "Left out: "+some(c.left))
+	}
+	if s.verb == "apply" {
+		return strings.Join(append(body, "Written to "+v.sources(c.files)+", as you."), "\n")
+	}
+	return strings.Join(append(body, "What the sandbox did there is lost: it has again what this machine has."), "\n")
+}
+
 // flaggedMost is how many files a question names that somebody should look at.
-const flaggedMost = 12
+const flaggedMost = 40
 
 // sources are the directories of the files on this machine.
 func (v *changesView) sources(files []changedFile) string {
@@ -263,12 +294,18 @@ func (v *changesView) sources(files []changedFile) string {
 }
 
 // command is the same on the command line.
-func (v *changesView) command(verb string, files []changedFile) string {
-	words := []string{verb, v.name}
-	if len(files) < len(v.files) {
-		for i := range files {
-			words = append(words, strings.TrimSuffix(files[i].target, "/")+"/"+files[i].Path)
-		}
+func (v *changesView) command(s settle, files []changedFile) string {
+	words := []string{s.verb, v.name}
+	switch {
+	case s.force:
+		words = append(words, "--force")
+	case len(files) == len(v.files) && s.verb == "discard":
+		return quoted(append(words, "--all")...)
+	case len(files) == len(v.files):
+		return quoted(words...)
+	}
+	for i := range files {
+		words = append(words, strings.TrimSuffix(files[i].target, "/")+"/"+files[i].Path)
 	}
 	return quoted(words...)
 }
@@ -277,13 +314,13 @@ func (v *changesView) command(verb string, files []changedFile) string {
 func (v *changesView) send(s settle, files []changedFile, what, cli string) tea.Cmd {
 	a, id := v.app, v.id
 	var targets []string
-	paths := make(map[string][]string)
+	byTarget := make(map[string][]api.FileChange)
 	for i := range files {
 		t := files[i].target
-		if paths[t] == nil {
+		if byTarget[t] == nil {
 			targets = append(targets, t)
 		}
-		paths[t] = append(paths[t], files[i].Path)
+		byTarget[t] = append(byTarget[t], files[i].came)
 	}
 	said := "applied " + what
 	if s.verb != "apply" {
@@ -294,7 +331,13 @@ func (v *changesView) send(s settle, files []changedFile, what, cli string) tea.
 		verb: s.verb, what: what + " of " + v.name, id: id, cli: cli, patient: true,
 		do: func(ctx context.Context) (string, error) {
 			for _, t := range targets {
-				if err := s.do(ctx, id, t, paths[t]); err != nil {
+				var err error
+				if s.verb == "apply" {
+					err = a.opts.Changes.Apply(ctx, id, t, byTarget[t], s.force)
+				} else {
+					err = a.opts.Changes.Discard(ctx, id, t, pathsOf(byTarget[t]))
+				}
+				if err != nil {
 					return "", err
 				}
 			}
@@ -302,4 +345,36 @@ func (v *changesView) send(s settle, files []changedFile, what, cli string) tea.
 		},
 		after: func(*App) { v.stale = true },
 	}, nil)
+}
+
+func pathsOf(list []api.FileChange) []string {
+	paths := make([]string, len(list))
+	for i := range list {
+		paths[i] = list[i].Path
+	}
+	return paths
+}
+
+// withBelow are the files, with all that lie below directories among them.
+func (v *changesView) withBelow(files []changedFile) []changedFile {
+	if !slices.ContainsFunc(files, func(f changedFile) bool { return f.Type == "dir" || f.OldType == "dir" }) {
+		return files
+	}
+	return slices.DeleteFunc(slices.Clone(v.files), func(f changedFile) bool {
+		return !slices.ContainsFunc(files, func(of changedFile) bool {
+			return of.target == f.target && (of.Path == f.Path || strings.HasPrefix(f.Path, of.Path+"/"))
+		})
+	})
+}
+
+// withAbove are the files, with the new directories that they are in.
+func (v *changesView) withAbove(files []changedFile) []changedFile {
+	meant := make(map[string]bool, len(files))
+	for i := range files {
+		meant[files[i].key()] = true
+	}
+	return slices.DeleteFunc(slices.Clone(v.files), func(d changedFile) bool {
+		return !meant[d.key()] && (d.Type != "dir" || d.Kind != api.ChangeAdded && d.Kind != api.ChangeType ||
+			!slices.ContainsFunc(files, func(f changedFile) bool { return f.target == d.target && strings.HasPrefix(f.Path, d.Path+"/") }))
+	})
 }

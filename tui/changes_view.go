@@ -62,8 +62,8 @@ func diffOf(patch string, err error) diff {
 }
 
 type changesKeys struct {
-	leave, zoom, apply, discard, mark, markAll, up, down, first, last, reload, help, fault, copy key.Binding
-	diffUp, diffDown, pageUp, pageDown, left, right                                              key.Binding
+	leave, zoom, apply, force, discard, mark, markAll, up, down, first, last, reload, help, fault, copy key.Binding
+	diffUp, diffDown, pageUp, pageDown, left, right                                                     key.Binding
 }
 
 func newChangesKeys() changesKeys {
@@ -72,7 +72,7 @@ func newChangesKeys() changesKeys {
 		return b
 	}
 	return changesKeys{
-		leave: helped(on("esc", "q"), "close"), zoom: helped(on("enter", "v", "tab"), "diff"), apply: helped(on("a"), "apply"), discard: helped(on("x"), "discard"),
+		leave: helped(on("esc", "q"), "close"), zoom: helped(on("enter", "v", "tab"), "diff"), apply: helped(on("a"), "apply"), force: helped(on("A"), "write over"), discard: helped(on("x"), "discard"),
 		mark: helped(on("space"), "mark"), markAll: helped(on("*"), "mark all"), up: on("up", "k"), down: on("down", "j"), first: on("home", "g"), last: on("end", "G"),
 		reload: helped(on("r"), "look again"), help: helped(on("?"), "help"), fault: helped(on("e"), "error"), copy: helped(on("y"), "copy"),
 		diffUp: on("shift+up", "K", "ctrl+y"), diffDown: on("shift+down", "J", "ctrl+e"), pageUp: on("pgup", "ctrl+b", "ctrl+u"), pageDown: on("pgdown", "ctrl+f", "ctrl+d"),
@@ -86,10 +86,12 @@ func (k changesKeys) entries() []helpEntry {
 	}
 	apply := e(k.apply, "apply", "Write the file, or all that are marked, to this machine, after a question. A file that changed here since the sandbox got the directory is left out.")
 	apply.cli = "cove apply NAME PATH"
+	force := e(k.force, "write over", "Apply also what changed on this machine since: what is here is lost.")
+	force.cli = "cove apply NAME --force PATH"
 	discard := e(k.discard, "discard", "Take back what the sandbox did to the file, or to all that are marked, after a question.")
 	discard.cli = "cove discard NAME PATH"
 	return []helpEntry{
-		apply, discard, e(k.mark, "mark", "Mark the file: apply and discard are then meant for all that are marked."), e(k.markAll, "mark all", "Mark all files, or none of them."),
+		apply, force, discard, e(k.mark, "mark", "Mark the file: apply and discard are then meant for all that are marked."), e(k.markAll, "mark all", "Mark all files, or none of them."),
 		e(k.zoom, "diff", "Show the lines on the whole screen, or the files again."), e(k.up, "up", "The file above."), e(k.down, "down", "The file below."),
 		e(k.diffUp, "scroll", "The lines, upwards."), e(k.diffDown, "scroll", "The lines, downwards."), e(k.pageUp, "page up", "The lines, a screen up."), e(k.pageDown, "page down", "The lines, a screen down."),
 		e(k.left, "left", "The lines, to the left."), e(k.right, "right", "Long lines, to the right."),
@@ -142,7 +144,7 @@ func (a *App) wantChanges() tea.Cmd {
 		}
 	}
 	f := v.selected()
-	if f == nil || !f.showable() || v.reading != "" {
+	if f == nil || !f.showable() || f.source == "" || v.reading != "" {
 		return nil
 	}
 	k, target, path := f.key(), f.target, f.Path
@@ -153,7 +155,7 @@ func (a *App) wantChanges() tea.Cmd {
 	return func() tea.Msg {
 		ctx, cancel := context.WithTimeout(a.ctx, patience)
 		defer cancel()
-		patch, err := a.opts.Changes.Diff(ctx, v.id, target, path)
+		patch, err := a.opts.Changes.FileDiff(ctx, v.id, target, path)
 		return diffMsg{v, k, diffOf(patch, err)}
 	}
 }
@@ -203,15 +205,16 @@ func (v *changesView) selected() *changedFile {
 	return &v.files[i]
 }
 
-// meant are the files that are marked, or the selected one.
+// meant are the files that are marked, or the selected one; with a directory all
+// below it, which comes and goes with it.
 func (v *changesView) meant() []changedFile {
 	if len(v.marks) == 0 {
 		if f := v.selected(); f != nil {
-			return []changedFile{*f}
+			return v.withBelow([]changedFile{*f})
 		}
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(v.files), func(f changedFile) bool { return !v.marks[f.key()] })
+	return v.withBelow(slices.DeleteFunc(slices.Clone(v.files), func(f changedFile) bool { return !v.marks[f.key()] }))
 }
 
 // ID implements dialog.Dialog.
@@ -238,9 +241,11 @@ func (v *changesView) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
 	case key.Matches(k, v.keys.zoom):
 		v.zoomed = !v.zoomed && v.selected() != nil
 	case key.Matches(k, v.keys.apply):
-		return false, v.ask(settle{"apply", "Apply", v.app.opts.Changes.Apply})
+		return false, v.ask(settle{verb: "apply", title: "Apply"})
+	case key.Matches(k, v.keys.force):
+		return false, v.ask(settle{verb: "apply", title: "Write over", force: true})
 	case key.Matches(k, v.keys.discard):
-		return false, v.ask(settle{"discard", "Discard", v.app.opts.Changes.Discard})
+		return false, v.ask(settle{verb: "discard", title: "Discard"})
 	case key.Matches(k, v.keys.mark):
 		v.mark()
 	case key.Matches(k, v.keys.markAll):
@@ -409,7 +414,10 @@ func (v *changesView) head(th *theme.Theme, w int) string {
 	for i := range v.files {
 		f := &v.files[i]
 		added, removed = added+f.Added, removed+f.Removed
-		s := text.Clean(f.target)
+		s := "its own files below " + text.Clean(f.target)
+		if f.source != "" {
+			s = text.Clean(f.target)
+		}
 		if f.source != "" {
 			s += " from " + text.Clean(f.source)
 		}
@@ -420,7 +428,7 @@ func (v *changesView) head(th *theme.Theme, w int) string {
 	if n := len(v.marks); n > 0 {
 		words = append(words, strconv.Itoa(n)+" marked")
 	}
-	words = append(words, things(len(v.files), "file", "files"))
+	words = append(words, things(len(v.files), "change", "changes"))
 	if added+removed > 0 {
 		words = append(words, "+"+strconv.Itoa(added)+" -"+strconv.Itoa(removed))
 	}
@@ -457,6 +465,8 @@ func (v *changesView) pane(th *theme.Theme, w, h int) []string {
 		}
 		d, known := v.diffs[f.key()]
 		switch {
+		case f.source == "":
+			add(th.Muted, "it is of the sandbox alone: cove cp "+v.name+":"+strings.TrimSuffix(text.Clean(f.target), "/")+"/"+f.path+" . brings it here")
 		case !f.showable():
 		case !known:
 			add(th.Muted, "reading it"+th.Glyphs.Ellipsis)

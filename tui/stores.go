@@ -52,12 +52,15 @@ type Builds interface {
 // Changes is what the TUI needs for what a sandbox changed in directories that it
 // got copy-on-write. Apply writes as the caller.
 type Changes interface {
-	// Changes are all there are, a set for every such directory.
+	// Changes are all there are, a set for every such directory; of a sandbox that
+	// has none a set of its own files, without a source.
 	Changes(ctx context.Context, id string) ([]api.ChangeSet, error)
-	// Diff is the unified diff of one file of a set; path is the change's.
-	Diff(ctx context.Context, id, target, path string) (string, error)
-	// Apply brings the paths of the set with the target to this machine, Discard
-	// takes back what the sandbox did to them.
-	Apply(ctx context.Context, id, target string, paths []string) error
+	// FileDiff is the unified diff of one file of a set; path is the change's.
+	FileDiff(ctx context.Context, id, target, path string) (string, error)
+	// Apply brings changes of the set with the target to this machine: shown is
+	// what the person saw of them, and nothing is done where something is another
+	// now. With force it writes over what changed on this machine since. Discard
+	// takes back what the sandbox did to the paths and to all below them.
+	Apply(ctx context.Context, id, target string, shown []api.FileChange, force bool) error
 	Discard(ctx context.Context, id, target string, paths []string) error
 }

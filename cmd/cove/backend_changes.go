@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"reflect"
+	"slices"
 
 	"cove/runtime/api"
 	"cove/runtime/change"
-	"cove/runtime/delta"
 )
 
 // Changes are what a sandbox has changed, one set for each copy-on-write mount, or
@@ -62,17 +63,13 @@ func (b backend) FileDiff(ctx context.Context, id, target, path string) (string,
 	return text, nil
 }
 
-// Apply makes the changes that a person was shown of a mount's real, those with flags
-// too, and with force those with conflicts. Nothing is done where one is in the way, or
-// is another now than it was shown.
+// Apply makes changes below a mount's target real: those that were shown, also
+// with flags, and with force those with conflicts. Nothing is done where one is in
+// the way, or is another now than what was shown.
 func (b backend) Apply(ctx context.Context, id, target string, shown []api.FileChange, force bool) error {
-	paths := make([]string, len(shown))
-	was := make(map[string]api.FileChange, len(shown))
-	for i, c := range shown {
-		paths[i], was[c.Path] = c.Path, c
-	}
-	if len(paths) == 0 {
-		return nil
+	paths := topmost(shown)
+	if len(paths) > pathsAtOnce {
+		paths = nil // all are looked at
 	}
 	client, m, d, err := b.mountAt(ctx, id, target, paths...)
 	if err != nil {
@@ -83,10 +80,8 @@ func (b backend) Apply(ctx context.Context, id, target string, shown []api.FileC
 		return err
 	}
 	defer closeQuietly(p.dir)
-	for _, f := range p.found {
-		if c, ok := was[f.Path]; !ok && delta.Within(paths, f.Path) || ok && !reflect.DeepEqual(c, f.FileChange) {
-			return fmt.Errorf("%s: %s: %w", d.Name, change.Quote(f.Path), change.ErrChanged)
-		}
+	if p.found, err = asShown(p.found, shown); err != nil {
+		return prefixed(err, d.Name)
 	}
 	if bad := p.refused(force); len(bad) > 0 {
 		return fmt.Errorf("%s: %s: %s%s", d.Name, change.Quote(bad[0].Path), bad[0].Conflict, more(int64(len(bad))))
@@ -107,9 +102,73 @@ func (b backend) Apply(ctx context.Context, id, target string, shown []api.FileC
 	return err
 }
 
-// Discard takes the changes at paths below a mount's target back, all of them for no
-// paths.
+// pathsAtOnce is how many paths are named to the daemon: they are a part of a URL.
+const pathsAtOnce = 500
+
+// topmost are the paths of changes without those below others of them.
+func topmost(list []api.FileChange) []string {
+	paths := make([]string, 0, len(list))
+	for i := range list {
+		paths = append(paths, list[i].Path)
+	}
+	slices.Sort(paths)
+	paths = slices.Compact(paths)
+	all := make(map[string]bool, len(paths))
+	for _, p := range paths {
+		all[p] = true
+	}
+	return slices.DeleteFunc(paths, func(p string) bool {
+		for up := path.Dir(p); up != "." && up != "/"; up = path.Dir(up) {
+			if all[up] {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// asShown are the changes that somebody has seen. The sandbox goes on, and is not
+// to be trusted: what is another now is to be looked at again.
+func asShown(found []change.Found, shown []api.FileChange) ([]change.Found, error) {
+	saw := make(map[string]*api.FileChange, len(shown))
+	for i := range shown {
+		saw[shown[i].Path] = &shown[i]
+	}
+	var out []change.Found
+	for _, f := range found {
+		s := saw[f.Path]
+		if s == nil {
+			continue
+		}
+		is, was := f.FileChange, *s
+		is.Conflict, was.Conflict = "", "" // is told by itself
+		if !reflect.DeepEqual(is, was) {
+			return nil, fmt.Errorf("%s: %w", change.Quote(f.Path), change.ErrChanged)
+		}
+		out = append(out, f)
+		delete(saw, f.Path)
+	}
+	for gone := range saw {
+		return nil, fmt.Errorf("%s: %w", change.Quote(gone), change.ErrChanged)
+	}
+	return out, nil
+}
+
+// Discard takes the changes at paths below a mount's target back.
 func (b backend) Discard(ctx context.Context, id, target string, paths []string) error {
+	list := make([]api.FileChange, len(paths))
+	for i, p := range paths {
+		list[i].Path = p
+	}
+	for part := range slices.Chunk(topmost(list), pathsAtOnce) {
+		if err := b.discard(ctx, id, target, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b backend) discard(ctx context.Context, id, target string, paths []string) error {
 	client, m, d, err := b.mountAt(ctx, id, target, paths...)
 	if err != nil {
 		return err

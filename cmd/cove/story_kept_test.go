@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 
 	"cove/tui/tuitest"
@@ -49,6 +51,76 @@ func keptStories() []story {
 			if got := strings.TrimSpace(s.must("exec", "old", "--", "cat", "/workspace/kept")); got != "kept" {
 				s.t.Errorf("old has %q after the snapshot went", got)
 			}
+		}},
+		{"of what an agent changed one file is applied, one is taken back", func(s *scene) {
+			dir := filepath.Join(filepath.Dir(s.run), "cow")
+			write := func(name, text string) {
+				s.t.Helper()
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+			has := func(name, want string) {
+				s.t.Helper()
+				if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != want {
+					s.t.Errorf("%s has %q, not %q (%v)", name, b, want, err)
+				}
+			}
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				s.t.Fatal(err)
+			}
+			s.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+			write("a.txt", "one\ntwo\n")
+			write("b.txt", "b\n")
+			for _, name := range []string{"", "a.txt", "b.txt"} { // root's own are not for the sandbox's user
+				if err := os.Chown(filepath.Join(dir, name), 1000, 1000); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+			s.must("create", "-p", "shell", "-n", "agent", "--mount", dir+":/workspace:cow")
+			s.must("exec", "agent", "--", "sh", "-c", "cd /workspace && echo three >> a.txt && echo b2 > b.txt && printf 'x\\n' > run.sh && chmod 755 run.sh")
+			tt := s.tui(120, 30)
+			tt.pick("agent")
+			tt.Send("c")
+			tt.See("3 changes")
+			tt.See("> a.txt")
+			tt.See("+three")
+			tt.See("a new program")
+			tt.Send("a")
+			tt.See("Apply a.txt?")
+			tt.Send("y")
+			tt.See("applied a.txt")
+			tt.See("2 changes")
+			has("a.txt", "one\ntwo\nthree\n")
+			has("b.txt", "b\n")
+			// The host's file changes: it is not written over by accident.
+			tt.See("> b.txt")
+			write("b.txt", "mine\n")
+			tt.Send("a")
+			tt.See("Apply b.txt?")
+			tt.Send("y")
+			tt.See("✗ apply b.txt of agent")
+			has("b.txt", "mine\n")
+			tt.Send("\x1b")
+			tt.Gone("✗ apply")
+			tt.Send("r")
+			tt.See("not applied: changed on the host")
+			tt.Send("x")
+			tt.See("Discard b.txt?")
+			tt.Send("y")
+			tt.See("discarded b.txt")
+			tt.See("1 change ")
+			if got := s.must("exec", "agent", "--", "cat", "/workspace/b.txt"); got != "mine\n" {
+				s.t.Errorf("inside b.txt has %q", got)
+			}
+			tt.Send("*a")
+			tt.See("run.sh: a new program")
+			tt.Send("y")
+			tt.See("Nothing is changed.")
+			has("run.sh", "x\n")
+			tt.Send("q")
+			tt.selected("agent")
+			tt.leave()
 		}},
 		{"there are no images, and a registry that is not there", func(s *scene) {
 			tt := s.tui(110, 30)

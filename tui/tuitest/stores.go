@@ -260,16 +260,24 @@ func (f *Fake) Changes(context.Context, string) ([]api.ChangeSet, error) {
 	return slices.Clone(f.stores.Sets), nil
 }
 
-// Diff implements the TUI's changes.
-func (f *Fake) Diff(_ context.Context, _, _, path string) (string, error) {
+// FileDiff implements the TUI's changes.
+func (f *Fake) FileDiff(_ context.Context, _, _, path string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.stores.Diffs[path], nil
 }
 
 // Apply implements the TUI's changes.
-func (f *Fake) Apply(_ context.Context, id, target string, paths []string) error {
-	return f.settle("apply", id, target, paths)
+func (f *Fake) Apply(_ context.Context, id, target string, shown []api.FileChange, force bool) error {
+	paths := make([]string, len(shown))
+	for i := range shown {
+		paths[i] = shown[i].Path
+	}
+	verb := "apply"
+	if force {
+		verb += " --force"
+	}
+	return f.settle(verb, id, target, paths)
 }
 
 // Discard implements the TUI's changes.
@@ -286,7 +294,9 @@ func (f *Fake) settle(verb, id, target string, paths []string) error {
 	f.stores.Sets = slices.Clone(f.stores.Sets)
 	for i := range f.stores.Sets {
 		if s := &f.stores.Sets[i]; s.Target == target {
-			s.Changes = slices.DeleteFunc(slices.Clone(s.Changes), func(c api.FileChange) bool { return slices.Contains(paths, c.Path) })
+			s.Changes = slices.DeleteFunc(slices.Clone(s.Changes), func(c api.FileChange) bool {
+				return slices.ContainsFunc(paths, func(p string) bool { return c.Path == p || strings.HasPrefix(c.Path, p+"/") })
+			})
 		}
 	}
 	return nil

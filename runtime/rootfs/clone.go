@@ -7,23 +7,33 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"cove/runtime/mount"
 )
 
-// Cloner makes a layer of the changes of a sandbox that runs, in two passes: most of
-// them while it runs, and what has changed meanwhile while it stands still. A file
-// is another one, by its change time, size or inode, which no program inside sets.
+// Cloner makes a layer of the changes of a sandbox that runs, in two passes or more:
+// most of them while it runs, and what has changed meanwhile while it stands still. A
+// file is another one, by its change time, size or inode, which no program inside
+// sets, or where it may have changed since the pass began that copied it: the times of
+// files lag, and one that is written to by way of memory tells so only once after its
+// page went to the disk.
 type Cloner struct {
 	from, to *os.File
-	seen     map[string]stamp
+	seen     map[string]copiedAs
 	links    map[inode]string // in this pass: the first name
 	live     map[string]bool  // paths found in this pass
 	copied   int64
 	buf      []byte
+	// begin is when this pass began; tells says that the times of files tell all.
+	begin time.Time
+	tells bool
 }
+
+// clockGrain is more than files' times lag behind the clock: its tick.
+const clockGrain = 20 * time.Millisecond
 
 // stamp is what tells that a file was changed.
 type stamp struct {
@@ -33,22 +43,51 @@ type stamp struct {
 	rdev      uint64
 }
 
+// copiedAs is what of a file was copied, in the pass that began then.
+type copiedAs struct {
+	stamp
+	begin time.Time
+}
+
 type inode struct{ dev, ino uint64 }
 
 // NewCloner makes a Cloner of the directory from, the upper of a sandbox, into the
 // empty directory to. Both stay the caller's.
 func NewCloner(from, to *os.File) *Cloner {
-	return &Cloner{from: from, to: to, seen: map[string]stamp{}, buf: make([]byte, 256<<10)}
+	return &Cloner{from: from, to: to, seen: map[string]copiedAs{}, buf: make([]byte, 256<<10)}
 }
 
 // Copied is how many bytes of files have been copied so far; what the file system
 // shares between two files (reflink) is not copied.
 func (c *Cloner) Copied() int64 { return c.copied }
 
+// HotPass is Pass while the files may be changed: what is changed from now on the
+// next pass will see. It writes to the disk what is in memory of their file system.
+func (c *Cloner) HotPass(ctx context.Context) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(c.from.Fd()), &fs); err != nil {
+		return fmt.Errorf("copy the changes of the sandbox: %w", err)
+	}
+	switch int64(fs.Type) { //nolint:unconvert // 32 bits elsewhere
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC:
+	default:
+		return nil // of a tmpfs, say, times do not tell: all is copied in the last pass
+	}
+	c.tells = true
+	begin := time.Now().Add(-clockGrain)
+	if err := unix.Syncfs(int(c.from.Fd())); err != nil {
+		return fmt.Errorf("write the changes of the sandbox to the disk: %w", err)
+	}
+	return c.pass(ctx, begin)
+}
+
 // Pass copies what has changed since the last pass, and takes away what is gone. A
 // pass over files that somebody changes leaves them in whatever state: the last one
 // is to be over files that nobody does.
-func (c *Cloner) Pass(ctx context.Context) error {
+func (c *Cloner) Pass(ctx context.Context) error { return c.pass(ctx, time.Now()) }
+
+func (c *Cloner) pass(ctx context.Context, begin time.Time) error {
+	c.begin = begin
 	c.links, c.live = map[inode]string{}, map[string]bool{}
 	if err := c.dir(ctx, "."); err != nil {
 		return fmt.Errorf("copy the changes of the sandbox: %w", err)
@@ -65,8 +104,11 @@ func (c *Cloner) Pass(ctx context.Context) error {
 	return nil
 }
 
-// vanished tells of a file that was there a moment ago.
-func vanished(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) }
+// vanished tells of a file that was there a moment ago: its directory may be a link
+// by now.
+func vanished(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
+}
 
 func (c *Cloner) dir(ctx context.Context, path string) error {
 	if err := context.Cause(ctx); err != nil {
@@ -125,7 +167,7 @@ func (c *Cloner) entry(ctx context.Context, d *os.File, name, path string) error
 				return err
 			}
 		}
-		c.seen[path] = now
+		c.seen[path] = copiedAs{now, c.begin}
 		return c.dir(ctx, path)
 	}
 	first, linked := "", false
@@ -135,7 +177,7 @@ func (c *Cloner) entry(ctx context.Context, d *os.File, name, path string) error
 			c.links[inode{st.Dev, st.Ino}] = path
 		}
 	}
-	if had && was == now && !linked {
+	if had && !linked && c.tells && was.stamp == now && time.Unix(st.Ctim.Unix()).Before(was.begin) {
 		return nil
 	}
 	if had {
@@ -146,7 +188,7 @@ func (c *Cloner) entry(ctx context.Context, d *os.File, name, path string) error
 	delete(c.seen, path)
 	err := c.make(ctx, d, name, path, first, linked, &st)
 	if err == nil {
-		c.seen[path] = now
+		c.seen[path] = copiedAs{now, c.begin}
 	}
 	return err
 }
@@ -168,12 +210,9 @@ func (c *Cloner) at(path string, do func(dir int, base string) error) error {
 }
 
 func (c *Cloner) remove(ctx context.Context, path string) error {
-	return c.at(path, func(dir int, base string) error {
+	err := c.at(path, func(dir int, base string) error {
 		var st unix.Stat_t
 		if err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			if vanished(err) {
-				return nil // with its directory
-			}
 			return err
 		}
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
@@ -181,6 +220,10 @@ func (c *Cloner) remove(ctx context.Context, path string) error {
 		}
 		return unix.Unlinkat(dir, base, 0)
 	})
+	if vanished(err) {
+		return nil // with its directory
+	}
+	return err
 }
 
 func (c *Cloner) make(ctx context.Context, d *os.File, name, path, first string, linked bool, st *unix.Stat_t) error {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -205,12 +206,18 @@ func TestClone(t *testing.T) {
 	var c *Cloner
 	release, err := l.MakeClone(t.Context(), "snap-1", func(ctx context.Context, to *os.File) error {
 		c = NewCloner(from, to)
-		if err := c.Pass(ctx); err != nil {
-			return err
-		}
-		first := c.Copied()
-		if err := c.Pass(ctx); err != nil || c.Copied() != first {
-			t.Errorf("what nobody changed is copied again: %d, then %d bytes, %v", first, c.Copied(), err)
+		for again := time.Now().Add(time.Minute); ; {
+			before := c.Copied()
+			if err := c.HotPass(ctx); err != nil {
+				return err
+			}
+			if c.Copied() == before && before > 0 {
+				break
+			}
+			// What was changed a moment ago may be.
+			if time.Now().After(again) {
+				t.Fatalf("what nobody changes is copied again and again: %d bytes", c.Copied())
+			}
 		}
 		// Between two passes everything may become something else.
 		for _, err := range []error{
@@ -233,7 +240,7 @@ func TestClone(t *testing.T) {
 	if want, got := listed(t, top), listed(t, l.Path("snap-1")); want != got {
 		t.Errorf("the copy is\n%s\nthe original\n%s", got, want)
 	}
-	if c.Copied() > 1<<20 {
+	if c.Copied() > 16<<20 {
 		t.Errorf("%d bytes were copied: holes too", c.Copied())
 	}
 }

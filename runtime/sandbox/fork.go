@@ -29,6 +29,7 @@ type ForkRequest struct {
 
 // Forks is what became of a fork: of each sandbox that was to be, it or an error.
 type Forks struct {
+	Names     []string
 	Sandboxes []Info
 	Errors    []error
 	// Frozen and Copied are as in [Snapshot].
@@ -64,10 +65,10 @@ func (m *Manager) Fork(ctx context.Context, c Caller, ref string, r ForkRequest)
 		return Forks{}, err
 	}
 	defer state.release()
-	m.mergeSoon(state.base)
+	m.merge()
 	rec = b.record()
 	names := m.forkNames(rec.Name, r.Name, r.Count)
-	out := Forks{Sandboxes: make([]Info, r.Count), Errors: make([]error, r.Count), Frozen: state.frozen, Copied: state.copied}
+	out := Forks{Names: names, Sandboxes: make([]Info, r.Count), Errors: make([]error, r.Count), Frozen: state.frozen, Copied: state.copied}
 	var wg sync.WaitGroup
 	for i, name := range names {
 		wg.Go(func() {

@@ -115,6 +115,7 @@ type Manager struct {
 	guard *guard
 
 	sweeps    chan struct{} // layers may have become unused
+	merges    chan struct{} // roots may lie on many layers
 	snapshots *snapshots
 }
 
@@ -122,7 +123,7 @@ type Manager struct {
 // returns the Manager of them. What it cannot understand it shows as unknown;
 // it fails only when the directories themselves cannot be used.
 func Open(ctx context.Context, opt Options) (*Manager, error) {
-	m := &Manager{opt: opt, log: opt.Log, now: opt.Now, boxes: map[string]*box{}, names: map[string]string{}, sweeps: make(chan struct{}, 1)}
+	m := &Manager{opt: opt, log: opt.Log, now: opt.Now, boxes: map[string]*box{}, names: map[string]string{}, sweeps: make(chan struct{}, 1), merges: make(chan struct{}, 1)}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -177,6 +178,8 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	m.guard.adopt()
 	m.wg.Go(m.guard.run)
 	m.wg.Go(m.sweepLayers)
+	m.wg.Go(m.mergeLayers)
+	m.merge()
 	m.sweep()
 	return m, nil
 }

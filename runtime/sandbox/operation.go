@@ -186,9 +186,12 @@ func (o *operation) end() {
 	if !b.gone {
 		o.m.publish(b)
 	}
-	w := b.watch
+	w, layers := b.watch, len(b.rec.Base.Layers)
 	b.mu.Unlock()
 	close(o.done)
+	if layers > mergeAt {
+		o.m.merge()
+	}
 	if w != nil {
 		select {
 		case <-w.exited: // PID 1 ended while the operation was looking elsewhere

@@ -113,7 +113,7 @@ func (m *Manager) snapshot(o *operation, name string) (Snapshot, error) {
 			m.log.Warn("could not record on which snapshot a sandbox lies", "sandbox", rec.ID, "error", err)
 		}
 	}
-	m.mergeSoon(state.base)
+	m.merge()
 	return snap, nil
 }
 
@@ -292,7 +292,7 @@ func (m *Manager) copyState(o *operation) (state keptState, err error) {
 
 func (m *Manager) pass(ctx context.Context, o *operation, c *rootfs.Cloner) error {
 	o.doing("copying its files")
-	err := c.Pass(ctx)
+	err := c.HotPass(ctx)
 	if err == nil {
 		err = m.guard.admit()
 	}

@@ -133,6 +133,13 @@ func (s *snapshots) reserve(owner int, name, proposal string) (_ string, done fu
 
 // add keeps a snapshot, where it outlives a power cut.
 func (s *snapshots) add(snap Snapshot) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.write(snap)
+}
+
+// write is add. The caller holds s.mu.
+func (s *snapshots) write(snap Snapshot) error {
 	data, err := json.MarshalIndent(snap, "", "  ")
 	if err != nil {
 		return fmt.Errorf("keep the snapshot: %w", err)
@@ -140,8 +147,6 @@ func (s *snapshots) add(snap Snapshot) error {
 	if err := store.Replace(s.dir, snap.ID+".json", append(data, '\n'), true); err != nil {
 		return noSpace(fmt.Errorf("keep the snapshot: %w", err))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.byID[snap.ID] = snap
 	return nil
 }
@@ -205,20 +210,15 @@ func (s *snapshots) layers(use func([]string)) error {
 	return nil
 }
 
-// replace changes the layers of all snapshots that lie on was.
-func (s *snapshots) replace(was, now rootfs.Base) error {
+// rebase changes what snapshots lie on.
+func (s *snapshots) rebase(change func(*rootfs.Base) bool) error {
 	s.mu.Lock()
-	var changed []Snapshot
-	for _, snap := range s.byID {
-		if snap.Name != "" && snap.Base.Host == was.Host && slices.Equal(snap.Base.Layers, was.Layers) {
-			snap.Base = now
-			changed = append(changed, snap)
-		}
-	}
-	s.mu.Unlock()
+	defer s.mu.Unlock()
 	var errs []error
-	for _, snap := range changed {
-		errs = append(errs, s.add(snap))
+	for _, snap := range s.byID {
+		if snap.Name != "" && change(&snap.Base) {
+			errs = append(errs, s.write(snap))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strings"
 
 	"cove/runtime/api"
 	"cove/runtime/sandbox"
@@ -70,8 +71,11 @@ func (q *request) fork() error {
 	out := api.ForkResult{Sandboxes: []api.Sandbox{}, Frozen: f.Frozen.Seconds(), Copied: f.Copied}
 	for i, made := range f.Sandboxes {
 		if err := f.Errors[i]; err != nil {
-			e, _ := wireError(err)
-			out.Errors = append(out.Errors, *e)
+			e := *apiError(err)
+			if name := f.Names[i]; !strings.HasPrefix(e.Message, name+": ") {
+				e.Message = name + ": " + e.Message
+			}
+			out.Errors = append(out.Errors, e)
 			continue
 		}
 		out.Sandboxes = append(out.Sandboxes, toSandbox(made))

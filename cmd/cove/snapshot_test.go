@@ -1,0 +1,171 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"cove/runtime/api"
+	"cove/runtime/lifecycle"
+)
+
+func (h *host) snapshots() map[string]api.Snapshot {
+	h.t.Helper()
+	var list []api.Snapshot
+	if err := json.Unmarshal([]byte(h.must("snapshot", "ls", "--json")), &list); err != nil {
+		h.t.Fatal(err)
+	}
+	byName := map[string]api.Snapshot{}
+	for _, s := range list {
+		byName[s.Name] = s
+	}
+	return byName
+}
+
+func (h *host) leakless() {
+	h.t.Helper()
+	if out, stderr, code := h.cove("doctor", "--leaks"); code != 0 {
+		h.t.Errorf("leaks:\n%s%s", out, stderr)
+	}
+}
+
+// A state that is kept is what others are made of: of one that runs, of one that is
+// stopped, with files in / and in /usr, and with what was deleted.
+func TestSnapshot(t *testing.T) {
+	h := realHost(t)
+	h.must("daemon", "start")
+	h.must("create", "-p", "shell", "-n", "a", "--block-all")
+	h.sh("a", "echo first >~/f; mkdir ~/d; ln ~/f ~/d/same; sudo -n true 2>/dev/null; echo secret >~/gone; echo 10.0.0.1 mine >~/hosts")
+	if out := h.must("snapshot", "create", "a", "one"); out != "one\n" {
+		t.Errorf("of one that runs: %q", out)
+	}
+	h.sh("a", "rm ~/gone; echo second >>~/f; touch ~/later")
+	h.must("stop", "a")
+	if out := h.must("snapshot", "create", "a"); out != "a-1\n" {
+		t.Errorf("it is called %q", out)
+	}
+	h.must("start", "a")
+	if got := h.sh("a", "cat ~/f; ls ~"); !strings.HasPrefix(got, "first\nsecond\n") || strings.Contains(got, "gone") {
+		t.Errorf("the sandbox has %q", got)
+	}
+	h.must("snapshot", "create", "a", "two")
+	h.must("rm", "--now", "a")
+	h.must("create", "-p", "shell", "-n", "b", "--block-all", "--image", "snapshot:one")
+	h.must("create", "-p", "shell", "-n", "c", "--block-all", "--image", "snapshot:two")
+	if got := h.sh("b", "cat ~/f ~/d/same ~/gone; ls ~; hostname; cat /etc/hostname; grep -c 127.0.1.1 /etc/hosts; whoami"); got != "first\nfirst\nsecret\nd\nf\ngone\nhosts\nb\nb\n1\ndev" {
+		t.Errorf("made of the first: %q", got)
+	}
+	if got := h.sh("c", "cat ~/f; ls ~; stat -c %h ~/d/same"); got != "first\nsecond\nd\nf\nhosts\nlater\n2" {
+		t.Errorf("made of the last: %q", got)
+	}
+	all := h.snapshots()
+	if all["two"].Parent != all["a-1"].ID || all["one"].Frozen <= 0 || all["one"].Copied == 0 || all["a-1"].Copied != 0 {
+		t.Errorf("listed: %+v", all)
+	}
+	if got := h.must("snapshot", "ls"); !strings.Contains(got, "\n└ two") || !strings.Contains(got, "USED BY") {
+		t.Errorf("as a tree:\n%s", got)
+	}
+	h.refuse(1, []string{"you have a snapshot one"}, "snapshot", "create", "c", "one")
+	h.refuse(1, []string{"nope: you have no such snapshot", "cove snapshot ls"}, "snapshot", "rm", "nope")
+	h.refuse(1, []string{"snapshot:nope", "you have no such snapshot"}, "create", "-p", "shell", "--image", "snapshot:nope")
+	h.must("snapshot", "rm", "one", "a-1")
+	h.leakless()
+	h.must("restart", "b")
+	if got := h.sh("b", "cat ~/gone"); got != "secret" {
+		t.Errorf("on what was removed: %q", got)
+	}
+	h.must("rm", "--now", "b", "c")
+	h.must("snapshot", "rm", "two")
+	h.leakless()
+	left, err := filepath.Glob(filepath.Join(h.state, "layers", "snap-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("layers of nothing: %v, %v", left, err)
+	}
+}
+
+// Five forks of one that runs, and of one that has a disk of its own, go their own
+// ways; that their parent goes harms none.
+func TestFork(t *testing.T) {
+	for _, args := range [][]string{nil, {"--disk", "64MiB"}} {
+		t.Run(strings.Join(args, ""), func(t *testing.T) {
+			h := realHost(t)
+			h.must("daemon", "start")
+			h.must(append([]string{"create", "-p", "shell", "-n", "a", "--block-all", "--label", "k=v"}, args...)...)
+			h.sh("a", "echo common >~/f")
+			names := strings.Fields(h.must("fork", "a", "try", "--count", "5"))
+			if strings.Join(names, " ") != "try-1 try-2 try-3 try-4 try-5" {
+				t.Fatalf("made: %v", names)
+			}
+			if s := stateOf(h, "a"); s != lifecycle.Started {
+				t.Errorf("the parent is %s", s)
+			}
+			h.must("stop", "a")
+			if out := h.must("fork", "a"); out != "a-fork-1\n" {
+				t.Errorf("made: %q", out)
+			}
+			names = append(names, "a-fork-1")
+			h.refuse(1, []string{"try-1"}, "fork", "a", "try-1")
+			h.must("rm", "--now", "a")
+			for _, n := range names {
+				h.sh(n, "hostname >>~/f")
+			}
+			h.must(append([]string{"restart"}, names...)...)
+			for _, n := range names {
+				if got, want := h.sh(n, "cat ~/f; hostname; cat /etc/hostname"), fmt.Sprintf("common\n%s\n%s\n%s", n, n, n); got != want {
+					t.Errorf("%s has %q", n, got)
+				}
+			}
+			if i := h.inspect("try-2"); i.Labels["k"] != "v" {
+				t.Errorf("labels: %v", i.Labels)
+			}
+			h.leakless()
+			h.must(append([]string{"rm", "--now"}, names...)...)
+			h.leakless()
+		})
+	}
+}
+
+// A gigabyte that a stopped sandbox has is kept as fast as nothing.
+func TestSnapshotOfAGigabyte(t *testing.T) {
+	h := realHost(t)
+	h.must("daemon", "start")
+	h.must("create", "-p", "shell", "-n", "a", "--block-all")
+	h.sh("a", "touch ~/big; for i in $(seq 500); do echo $i >~/f$i; done")
+	h.must("stop", "a")
+	h.leakless() // and wait for what it still writes
+	// Its blocks are there, and need not be written for that.
+	big, err := filepath.Glob(filepath.Join(h.state, "sandboxes/*/upper/root/home/*/big"))
+	if err != nil || len(big) != 1 {
+		t.Fatalf("%v, %v", big, err)
+	}
+	f, err := os.OpenFile(big[0], os.O_WRONLY, 0)
+	if err == nil {
+		err = errors.Join(unix.Fallocate(int(f.Fd()), 0, 0, 1<<30), f.Sync(), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	best := time.Hour
+	for n := range 3 {
+		begin := time.Now()
+		h.must("snapshot", "create", "a", fmt.Sprintf("s%d", n))
+		best = min(best, time.Since(begin))
+		if n == 0 {
+			t.Logf("the first: %v", time.Since(begin))
+		}
+	}
+	t.Logf("a snapshot of 1 GiB, with the command's own start: %v", best)
+	if best > 500*time.Millisecond {
+		t.Errorf("a snapshot took %v", best)
+	}
+	if s := h.snapshots()["s0"]; s.Size < 1<<30 || s.Copied != 0 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -38,7 +38,7 @@ type UI struct {
 // Orders are the values of [UI.Sort]. The first is the default: what needs a
 // person, then by name.
 func Orders() []string {
-	return []string{"attention", "name", "cpu", "memory", "age", "state", "profile"}
+	return []string{"attention", "name", "cpu", "memory", "disk", "gpu", "age", "state", "profile"}
 }
 
 // The values of [UI.Glyphs].

@@ -65,18 +65,18 @@ func (a *App) openCreate() tea.Cmd {
 	}, func() tea.Msg {
 		ctx, cancel := context.WithTimeout(a.ctx, joinPatience)
 		defer cancel()
-		return originsMsg{f, a.origins(ctx)}
+		return originsMsg{f, a.origins(ctx), a.volumeNames(ctx)}
 	})
 }
 
 // originsMsg tells what there is to make a sandbox of.
 type originsMsg struct {
-	form  *createForm
-	names []string
+	form           *createForm
+	names, volumes []string
 }
 
 func (msg originsMsg) deliver(*App) tea.Cmd {
-	msg.form.origins = msg.names
+	msg.form.origins, msg.form.volumes = msg.names, msg.volumes
 	msg.form.complete()
 	msg.form.judge()
 	return nil
@@ -107,8 +107,30 @@ func (a *App) origins(ctx context.Context) []string {
 	return names
 }
 
+// volumeNames are the volumes that are here.
+func (a *App) volumeNames(ctx context.Context) []string {
+	if a.opts.Volumes == nil {
+		return nil
+	}
+	var names []string
+	list, _ := a.opts.Volumes.Volumes(ctx)
+	for i := range list {
+		names = append(names, text.Clean(list[i].Name))
+	}
+	return names
+}
+
 // complete puts what the image field's text could go on with behind it.
 func (f *createForm) complete() {
+	f.fields.volumes.Ghost = ""
+	if line, atEnd := f.fields.volumes.Current(); atEnd && line != "" {
+		for _, name := range f.volumes {
+			if rest, ok := strings.CutPrefix(name+":/"+name, line); ok && rest != "" {
+				f.fields.volumes.Ghost = rest
+				break
+			}
+		}
+	}
 	typed := f.fields.image.Value()
 	f.fields.image.Ghost = ""
 	if slices.Contains(f.origins, typed) { // it is whole

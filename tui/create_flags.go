@@ -23,6 +23,7 @@ const (
 	fieldGPU     = "gpu"
 	fieldNetwork = "network"
 	fieldMounts  = "mount"
+	fieldVolumes = "volume"
 	fieldEnv     = "env"
 	fieldLabels  = "label"
 	fieldStop    = "auto-stop"
@@ -46,10 +47,11 @@ type createFields struct {
 	name, image, cpu, memory, pids *form.Text
 	disk, gpu, stop                *form.Text
 	network, remove                *form.Choice
-	mounts, env, labels            *form.Lines
+	mounts, volumes, env, labels   *form.Lines
 	base                           config.Spec // the profile's own
 	home                           string
 	gpus                           bool // this machine has some
+	keeps                          bool // the daemon keeps volumes
 }
 
 // Most runes that can be typed: more than the values may have, so that one
@@ -60,16 +62,17 @@ const (
 	longMost  = 4096
 )
 
-func newCreateFields(home string, gpus bool) *createFields {
+func newCreateFields(home string, gpus, keeps bool) *createFields {
 	f := &createFields{
-		home: home, gpus: gpus,
+		home: home, gpus: gpus, keeps: keeps,
 		profile: form.NewPicker(), name: form.NewText(nameMost, false), image: form.NewText(longMost, true),
 		cpu: form.NewText(shortMost, false), memory: form.NewText(shortMost, false), pids: form.NewText(shortMost, false),
 		disk: form.NewText(shortMost, false), gpu: form.NewText(nameMost, false), stop: form.NewText(shortMost, false),
 		network: form.NewChoice(), remove: form.NewChoice(),
-		mounts: form.NewLines(longMost), env: form.NewLines(longMost), labels: form.NewLines(longMost),
+		mounts: form.NewLines(longMost), volumes: form.NewLines(longMost), env: form.NewLines(longMost), labels: form.NewLines(longMost),
 	}
 	f.name.Instead = "cove makes one up"
+	f.volumes.Instead = "NAME:DST[:ro]"
 	f.mounts.Instead, f.env.Instead, f.labels.Instead = "SRC:DST[:ro|rw|cow]", "KEY=VALUE, or KEY", "KEY=VALUE"
 	f.network.Offer(0, netOpen, netLAN, netBlocked)
 	f.remove.Offer(0, deleteNever, deleteStop)
@@ -89,9 +92,11 @@ func (f *createFields) items() []form.Item {
 	if f.gpus {
 		items = append(items, form.Item{ID: fieldGPU, Label: "GPU", Field: f.gpu})
 	}
+	items = append(items, form.Item{ID: fieldNetwork, Label: "Network", Field: f.network}, form.Item{ID: fieldMounts, Label: "Mounts", Field: f.mounts})
+	if f.keeps {
+		items = append(items, form.Item{ID: fieldVolumes, Label: "Volumes", Field: f.volumes})
+	}
 	return append(items, []form.Item{
-		{ID: fieldNetwork, Label: "Network", Field: f.network},
-		{ID: fieldMounts, Label: "Mounts", Field: f.mounts},
 		{ID: fieldEnv, Label: "Variables", Field: f.env},
 		{ID: fieldLabels, Label: "Labels", Field: f.labels},
 		{ID: fieldStop, Label: "Stop", Field: f.stop},
@@ -128,6 +133,15 @@ func (f *createFields) over(base config.Spec) {
 		mounts = append(mounts, m.Source+":"+m.Target+":"+m.Mode)
 	}
 	f.mounts.Begin(mounts)
+	volumes := make([]string, 0, len(base.Volumes))
+	for _, v := range base.Volumes {
+		s := v.Name + ":" + v.Target
+		if v.ReadOnly {
+			s += ":ro"
+		}
+		volumes = append(volumes, s)
+	}
+	f.volumes.Begin(volumes)
 }
 
 // gpuWord is what a sandbox asks for of the machine's GPUs.
@@ -197,6 +211,9 @@ func (f *createFields) flags() []Flag {
 		}
 		set(fieldMounts, values...)
 	}
+	if f.volumes.Changed() {
+		set(fieldVolumes, f.volumes.Values()...)
+	}
 	set(fieldEnv, f.env.Values()...)
 	set(fieldLabels, f.labels.Values()...)
 	if v := strings.TrimSpace(f.stop.Value()); v != "" {
@@ -259,7 +276,7 @@ func CreateCommand(profile, name string, flags []Flag) string {
 // fieldOf is the field of the form that a problem is about.
 func (f *createFields) fieldOf(p config.Problem) string {
 	id := fieldOf(p)
-	if id == fieldGPU && !f.gpus {
+	if id == fieldGPU && !f.gpus || id == fieldVolumes && !f.keeps {
 		return fieldProfile
 	}
 	return id
@@ -288,6 +305,8 @@ func fieldOf(p config.Problem) string {
 		return fieldNetwork
 	case key == "mounts":
 		return fieldMounts
+	case key == "volumes":
+		return fieldVolumes
 	case key == "env" || strings.HasPrefix(key, "env."):
 		return fieldEnv
 	case key == "labels" || strings.HasPrefix(key, "labels."):
@@ -296,7 +315,7 @@ func fieldOf(p config.Problem) string {
 		return fieldDelete
 	}
 	switch flag := strings.TrimPrefix(p.File, "--"); flag {
-	case fieldImage, fieldCPU, fieldMemory, fieldPids, fieldDisk, fieldGPU, fieldStop, fieldMounts, fieldEnv, fieldLabels, fieldDelete:
+	case fieldImage, fieldCPU, fieldMemory, fieldPids, fieldDisk, fieldGPU, fieldStop, fieldMounts, fieldVolumes, fieldEnv, fieldLabels, fieldDelete:
 		return flag
 	case "block-all", "lan":
 		return fieldNetwork

@@ -33,6 +33,7 @@ type createForm struct {
 	refusal  map[string]form.Note
 	err      error    // of the whole: the daemon's, or why there are no profiles
 	origins  []string // what there is to make one of
+	volumes  []string // the names of those there are
 
 	busy   *work // the create under way
 	broken bool  // which is being broken off
@@ -53,7 +54,7 @@ func newCreateKeys() createKeys {
 }
 
 func newCreateForm(a *App) *createForm {
-	f := &createForm{app: a, rev: 1, fields: newCreateFields(getenv(a.opts.Environ, "HOME"), len(a.host.gpus) > 0), keys: newCreateKeys()}
+	f := &createForm{app: a, rev: 1, fields: newCreateFields(getenv(a.opts.Environ, "HOME"), len(a.host.gpus) > 0, a.opts.Volumes != nil), keys: newCreateKeys()}
 	f.fields.profile.Waiting = "reading the profiles" + a.theme.Glyphs.Ellipsis
 	f.form = form.New(f.fields.items()...)
 	f.judge()
@@ -271,7 +272,7 @@ func (f *createForm) foot() *formFoot {
 		foot.hints = []key.Help{f.keys.leave.Help(), f.keys.stop.Help(), f.keys.copy.Help()}
 	case f.err != nil:
 		foot.hints = slices.Insert(foot.hints, 0, f.keys.all.Help())
-	case f.fields.mounts.Ghost != "" && f.form.Focus() == fieldMounts, f.fields.image.Ghost != "" && f.form.Focus() == fieldImage:
+	case f.fields.mounts.Ghost != "" && f.form.Focus() == fieldMounts, f.fields.image.Ghost != "" && f.form.Focus() == fieldImage, f.fields.volumes.Ghost != "" && f.form.Focus() == fieldVolumes:
 		foot.hints[1].Desc = "completes"
 	}
 	return foot

@@ -117,7 +117,12 @@ func (f *createForm) note(id string) form.Note {
 			return form.Note{Kind: form.Bad, Text: "a profile's mounts can be replaced, not left out: choose another profile"}
 		}
 		return eachLine(v.mounts.Values(), func(s string) error { _, err := config.ParseMount(s); return err },
-			"ro: read only, rw: as it is, cow: this machine sees no change")
+			mountHelp(f.app.opts.Changes != nil))
+	case fieldVolumes:
+		if len(v.volumes.Values()) == 0 && len(v.volumes.Base()) > 0 {
+			return form.Note{Kind: form.Bad, Text: "a profile's volumes can be replaced, not left out: choose another profile"}
+		}
+		return eachLine(v.volumes.Values(), func(s string) error { _, err := config.ParseVolume(s); return err }, f.volumeHelp())
 	case fieldEnv:
 		return eachLine(v.env.Values(), func(s string) error { _, _, err := config.ParseEnv(s); return err }, f.envHelp())
 	case fieldLabels:
@@ -143,6 +148,23 @@ func (f *createForm) imageHelp() string {
 		words += "; here: " + strings.Join(here, ", ")
 	}
 	return words
+}
+
+// mountHelp says what the modes of a mount mean.
+func mountHelp(cow bool) string {
+	words := "ro: it only reads; rw: it writes there"
+	if cow {
+		words += "; cow: it writes a copy, and you choose what of that comes here"
+	}
+	return words
+}
+
+// volumeHelp says which volumes there are.
+func (f *createForm) volumeHelp() string {
+	if len(f.volumes) == 0 {
+		return "one that is not there yet is made"
+	}
+	return "there are: " + some(f.volumes)
 }
 
 // envHelp names what the profile sets already.

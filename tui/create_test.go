@@ -60,7 +60,7 @@ func TestFormIsTheCommandLine(t *testing.T) {
 	m.typed("/src/app:/w:rw")
 	m.key("down")
 	m.typed("/src/it's mine:/x")
-	m.key("tab")
+	m.key("tab", "tab")
 	m.typed("A=b c")
 	m.key("down")
 	m.typed("KEY=$x")

@@ -482,3 +482,24 @@ func TestImageIsCompleted(t *testing.T) {
 	m.run()
 	require.Equal(t, "snapshot:claude-base", m.fake.Spec("quiet-otter-1").Image)
 }
+
+func TestVolumesOfTheForm(t *testing.T) {
+	m := stocked(t, 120, 44)
+	m.key("n")
+	m.run()
+	m.app.form.form.FocusOn(fieldVolumes)
+	m.see("there are: pip-cache, datasets, scratch")
+	m.typed("data")
+	m.key("tab")
+	m.see("$ cove create -p shell --volume datasets:/datasets")
+	m.key("down")
+	m.typed("x")
+	m.see("does not name a volume and a target")
+	m.typed(":/x:rx")
+	m.see("the mode is ro or nothing")
+	m.key("backspace", "backspace")
+	m.typed("ro")
+	m.key("enter")
+	m.run()
+	require.Equal(t, []config.Volume{{Name: "datasets", Target: "/datasets"}, {Name: "x", Target: "/x", ReadOnly: true}}, m.fake.Spec("quiet-otter-1").Volumes)
+}

@@ -62,9 +62,9 @@ func columns() []table.Column {
 	cols[colMemoryBar] = table.Column{Min: barWidth + 1, Max: barWidth + 1, Joined: true, Leaves: 11, Sort: byMemory}
 	cols[colWait] = table.Column{Title: "WAIT", Min: 4, Max: 4, Leaves: 7, Optional: true}
 	cols[colSince] = table.Column{Title: "SINCE", Min: 6, Max: 7, Right: true, Leaves: 1}
-	cols[colGPU] = table.Column{Title: "GPU", Min: 4, Max: 7, Right: true, Leaves: 3, Optional: true}
-	cols[colDisk] = table.Column{Title: "DISK", Min: 5, Max: 5, Right: true, Leaves: 6, Optional: true}
-	cols[colDiskLimit] = table.Column{Min: 3, Good: 6, Max: 6, Joined: true, Leaves: 8, Optional: true}
+	cols[colGPU] = table.Column{Title: "GPU", Min: 4, Max: 7, Right: true, Leaves: 3, Optional: true, Sort: byGPU}
+	cols[colDisk] = table.Column{Title: "DISK", Min: 5, Max: 5, Right: true, Leaves: 6, Optional: true, Sort: byDisk}
+	cols[colDiskLimit] = table.Column{Min: 3, Good: 6, Max: 6, Joined: true, Leaves: 8, Optional: true, Sort: byDisk}
 	cols[colNext] = table.Column{Title: "NEXT", Min: 11, Max: 14, Right: true, Leaves: 4, Optional: true}
 	cols[colIdle] = table.Column{Title: "IDLE", Min: 5, Max: 6, Right: true, Leaves: 10}
 	cols[colProfile] = table.Column{Title: "PROFILE", Min: 8, Max: 16, Leaves: 9, Sort: byProfile}

@@ -46,12 +46,20 @@ func TestOrders(t *testing.T) {
 		{byName, "alpha bravo charlie delta echo foxtrot", "foxtrot echo delta charlie bravo alpha"},
 		{byCPU, "bravo delta foxtrot alpha charlie echo", "alpha charlie echo delta foxtrot bravo"},
 		{byMemory, "bravo delta foxtrot alpha charlie echo", "alpha charlie echo delta foxtrot bravo"},
+		{byDisk, "bravo delta foxtrot alpha charlie echo", "alpha charlie echo foxtrot bravo delta"},
+		{byGPU, "foxtrot alpha bravo charlie delta echo", "alpha bravo charlie delta echo foxtrot"},
 		{byAge, "charlie echo delta bravo alpha foxtrot", "foxtrot alpha bravo delta echo charlie"},
 		{byState, "echo bravo delta foxtrot alpha charlie", "alpha charlie bravo delta foxtrot echo"},
 		{byProfile, "alpha echo bravo delta charlie foxtrot", "charlie foxtrot bravo delta alpha echo"},
 	} {
 		m := newModel(t, 80, 24, boxes...)
 		m.fake.Load = loads(map[string]float64{"1": 0.5, "3": 2, "6": 0.5})
+		m.fake.More = func(s *api.Stats) {
+			s.Disk = map[string]int64{"1": 1 << 30, "3": 1<<30 + 1<<10, "6": 1 << 20}[s.ID]
+			if s.ID == "6" {
+				s.GPUs = []api.GPUUse{{ID: "x", Utilization: 0.5}}
+			}
+		}
 		m.measure(5)
 		m.app.order.by = "" // whatever it was
 		m.app.sortBy(c.by)

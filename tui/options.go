@@ -25,7 +25,7 @@ type Options struct {
 	// SpecText writes a description as a profile, for the details.
 	SpecText func(config.Spec) string
 	// Sort is what the list is sorted by at first: attention (the default),
-	// name, cpu, memory, age, state or profile.
+	// name, cpu, memory, disk, gpu, age, state or profile.
 	Sort string
 	// In and Out are the terminal, by default the standard ones.
 	In, Out *os.File

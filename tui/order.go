@@ -24,6 +24,8 @@ const (
 	byName      = "name"
 	byCPU       = "cpu"
 	byMemory    = "memory"
+	byDisk      = "disk"
+	byGPU       = "gpu"
 	byAge       = "age"
 	byState     = "state"
 	byProfile   = "profile"
@@ -33,7 +35,7 @@ const (
 func orders() []struct{ by, about string } {
 	return []struct{ by, about string }{
 		{byAttention, "what needs you first, then by name"}, {byName, "a to z"}, {byCPU, "the busiest first"},
-		{byMemory, "the largest first"}, {byAge, "the newest first"}, {byState, "alike together"}, {byProfile, "alike together"},
+		{byMemory, "the largest first"}, {byDisk, "who occupies the most first"}, {byGPU, "the busiest first"}, {byAge, "the newest first"}, {byState, "alike together"}, {byProfile, "alike together"},
 	}
 }
 
@@ -63,6 +65,11 @@ func (o order) sort(items []item) {
 		case byMemory:
 			mebis := func(m *meter.Meter) int64 { return m.Last.Memory >> 20 }
 			n = cmp.Compare(use(y, mebis), use(x, mebis))
+		case byDisk:
+			mebis := func(m *meter.Meter) int64 { return m.Last.Disk >> 20 }
+			n = cmp.Compare(use(y, mebis), use(x, mebis))
+		case byGPU:
+			n = cmp.Compare(use(y, gpuPercent), use(x, gpuPercent))
 		case byAge:
 			n = y.box.Created.Compare(x.box.Created)
 		case byState:
@@ -79,6 +86,19 @@ func (o order) sort(items []item) {
 		}
 		return cmp.Or(n, byNames)
 	})
+}
+
+// gpuPercent is how busy a sandbox's devices are together; those that cannot be
+// told count as idle ones, which comes before having none.
+func gpuPercent(m *meter.Meter) int64 {
+	if len(m.Last.GPUs) == 0 {
+		return -1
+	}
+	busy := 0.0
+	for _, g := range m.Last.GPUs {
+		busy += g.Utilization
+	}
+	return int64(busy*100 + 0.5)
 }
 
 // upwards tells whether the lowest is on top: the first letter, the least age.
@@ -108,7 +128,7 @@ func (o order) words(a *App) string {
 
 // openSort asks what the list is sorted by.
 func (a *App) openSort() tea.Cmd {
-	letters := map[string]string{byAttention: "a", byName: "n", byCPU: "c", byMemory: "m", byAge: "g", byState: "s", byProfile: "p"}
+	letters := map[string]string{byAttention: "a", byName: "n", byCPU: "c", byMemory: "m", byDisk: "d", byGPU: "u", byAge: "g", byState: "s", byProfile: "p"}
 	var entries []dialog.Entry
 	at := 0
 	for i, o := range orders() {

@@ -68,7 +68,15 @@ func copyFiles(text string) error {
 		sum, err = files.Pack(out, where, files.PackOptions{Name: f.Name, Follow: f.Follow, Show: f.Path})
 		err = errors.Join(err, out.Flush())
 	} else {
-		sum, err = files.Unpack(os.Stdin, files.UnpackOptions{Target: where, Name: f.Name, Into: f.Op == guest.Extract, Show: f.Path})
+		o := files.UnpackOptions{Target: where, Name: f.Name, Into: f.Op == guest.Extract, Show: f.Path}
+		if f.Owner != "" {
+			id, ferr := findUser(f.Owner)
+			if ferr != nil {
+				return ferr
+			}
+			o.Owner = &files.Owner{UID: id.uid, GID: id.gid}
+		}
+		sum, err = files.Unpack(os.Stdin, o)
 	}
 	if err != nil {
 		sum.Fatal = err.Error()

@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) snapshotCommand() *cobra.Command {
-	return group("snapshot", "States of sandboxes that are kept, to make others from", a.snapshotCreateCommand(), a.snapshotLsCommand(), a.snapshotRmCommand())
+	return group("snapshot", "States of sandboxes that are kept, to make others from", a.snapshotCreateCommand(), a.snapshotBuildCommand(), a.snapshotLsCommand(), a.snapshotRmCommand())
 }
 
 func (a *app) snapshotCreateCommand() *cobra.Command {

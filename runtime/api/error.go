@@ -22,6 +22,7 @@ const (
 	CodeCanceled    Code = "canceled"    // cancelled by a delete
 	CodeSetup       Code = "setup"       // a setup step of the profile's failed; the sandbox is there, in the state error
 	CodeImage       Code = "image"       // the registry refused, or what came is no image
+	CodeBuild       Code = "build"       // a step of a build failed; the sandbox of the build is there, in the state build_failed
 	CodeExhausted   Code = "exhausted"   // disk, ids or memory ran out
 	CodeUnavailable Code = "unavailable" // the daemon or the sandbox does not answer
 	CodeInternal    Code = "internal"    // a fault of cove or of the host
@@ -73,6 +74,7 @@ var (
 	ErrCanceled    = &Error{Code: CodeCanceled}
 	ErrSetup       = &Error{Code: CodeSetup}
 	ErrImage       = &Error{Code: CodeImage}
+	ErrBuild       = &Error{Code: CodeBuild}
 	ErrExhausted   = &Error{Code: CodeExhausted}
 	ErrUnavailable = &Error{Code: CodeUnavailable}
 	ErrInternal    = &Error{Code: CodeInternal}
@@ -83,7 +85,7 @@ func (e *Error) Status() int {
 	switch e.Code {
 	case CodeInvalid:
 		return http.StatusBadRequest
-	case CodeUnsupported, CodeSetup, CodeImage:
+	case CodeUnsupported, CodeSetup, CodeImage, CodeBuild:
 		return http.StatusUnprocessableEntity
 	case CodeNotFound:
 		return http.StatusNotFound

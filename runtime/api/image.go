@@ -1,18 +1,14 @@
 package api
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"sync"
 	"time"
 
 	"cove/config"
-	"cove/runtime/frame"
 )
 
 // Image is an image that sandboxes can be made from: an element of GET /v1/images.
@@ -161,7 +157,7 @@ func (c *Client) progress(ctx context.Context, path string, in any, each func(Pr
 // ImportImage takes an image from a tar: of an OCI image layout, or what docker save
 // makes. Codes: invalid, image, not_found (no such tag), exhausted. Stable.
 func (c *Client) ImportImage(ctx context.Context, r ImportRequest, tar io.Reader) (Image, error) {
-	last, err := c.upload(ctx, "/images/import", r, tar)
+	last, err := c.upload(ctx, "/images/import", r, tar, nil)
 	if err != nil {
 		return Image{}, err
 	}
@@ -169,36 +165,6 @@ func (c *Client) ImportImage(ctx context.Context, r ImportRequest, tar io.Reader
 		return Image{}, &Error{Code: CodeInternal, Message: "the daemon told of no image", Hint: hintStatus}
 	}
 	return *last.Image, nil
-}
-
-// upload sends a request with a stream, and gives what it comes to.
-func (c *Client) upload(ctx context.Context, path string, in any, from io.Reader) (Progress, error) {
-	s, err := c.streamAt(ctx, path, in)
-	if err != nil {
-		return Progress{}, err
-	}
-	defer func() { _ = s.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-	defer stop()
-	failed := &failing{r: from, fail: func() { _ = s.Close() }}
-	var out bytes.Buffer
-	_, err = s.Pump(frame.Streams{Stdin: failed, Stdout: &out})
-	switch {
-	case ctx.Err() != nil:
-		return Progress{}, context.Cause(ctx)
-	case failed.err() != nil:
-		return Progress{}, failed.err()
-	case err != nil:
-		return Progress{}, err
-	}
-	var last Progress
-	if err := json.Unmarshal(out.Bytes(), &last); err != nil {
-		return Progress{}, c.failed(ctx, fmt.Errorf("read the daemon's answer: %w", err))
-	}
-	if last.Error != nil {
-		return Progress{}, last.Error
-	}
-	return last, nil
 }
 
 // failing is a reader whose failure is kept: the other side would take it for the

@@ -32,6 +32,8 @@
 //	POST   /sandboxes/{ref}/snapshot  SnapshotRequest -> 201 Snapshot
 //	POST   /sandboxes/{ref}/fork      ForkRequest -> 201 ForkResult
 //	GET    /snapshots                 []Snapshot
+//	POST   /snapshots/build           BuildRequest, upgraded to a stream of frames
+//	POST   /sandboxes/{ref}/rebuild   upgraded to a stream of frames
 //	POST   /snapshots/rm              SnapshotRef -> Snapshot as it was
 //	GET    /images                    []Image
 //	POST   /images/pull               PullRequest -> Progress, one a line

@@ -27,10 +27,27 @@ type UnpackOptions struct {
 	Into bool
 	// Umask is taken from the modes.
 	Umask uint32
+	// Owner, if not nil, is whose what is made becomes: for root alone.
+	Owner *Owner
 	// Show is what errors call Target; empty for Target itself.
 	Show string
 	// Count, if not nil, is counted on.
 	Count *Counter
+}
+
+// Owner is a user and a group by their ids.
+type Owner struct{ UID, GID uint32 }
+
+// own gives what was made to the owner that is asked for.
+func (u *unpacker) own(dir int, base string) error {
+	if u.o.Owner == nil {
+		return nil
+	}
+	flags := unix.AT_SYMLINK_NOFOLLOW
+	if base == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	return unix.Fchownat(dir, base, int(u.o.Owner.UID), int(u.o.Owner.GID), flags)
 }
 
 // Unpack makes what r holds, and reads r to its end. Without Into the stream is
@@ -229,7 +246,10 @@ func (u *unpacker) leave(keep int) error {
 		d := u.stack[len(u.stack)-1]
 		u.stack = u.stack[:len(u.stack)-1]
 		if d.made {
-			err := unix.Fchmod(d.fd, d.mode)
+			err := u.own(d.fd, "")
+			if err == nil {
+				err = unix.Fchmod(d.fd, d.mode)
+			}
 			if err == nil && !d.time.IsZero() {
 				err = setTime(d.fd, "", d.time)
 			}
@@ -324,6 +344,9 @@ func (u *unpacker) file(dir int, base string, h *tar.Header) error {
 	n, err := u.content(f)
 	if err == nil && n != h.Size {
 		err = fmt.Errorf("%w: %w", errStream, io.ErrUnexpectedEOF)
+	}
+	if err == nil {
+		err = u.own(fd, "")
 	}
 	if err == nil {
 		err = unix.Fchmod(fd, u.mode(h))
@@ -445,6 +468,9 @@ func (u *unpacker) symlink(dir int, base, name string, h *tar.Header) error {
 	}
 	err := replacing(dir, base, func() error { return unix.Symlinkat(h.Linkname, dir, base) })
 	if err != nil {
+		return err
+	}
+	if err := u.own(dir, base); err != nil {
 		return err
 	}
 	if leadsOut(name, h.Linkname) {

@@ -137,6 +137,9 @@ type FilesRequest struct {
 	Name string `json:"name,omitempty"`
 	// Follow (Get): what a link at Path leads to.
 	Follow bool `json:"follow,omitempty"`
+	// Owner (Put, Extract) is "user[:group]" whose what is made becomes; empty is the
+	// user's who copies.
+	Owner string `json:"owner,omitempty"`
 }
 
 // Request is the daemon's first frame on a connection. Fields that a kind does

@@ -83,7 +83,19 @@ func (s *Stream) Close() error { return s.f.Close() }
 // code 126 or 127 and an Error. A stdin that blocks is the caller's to unblock
 // when Run has returned.
 func (c *Client) Run(ctx context.Context, r Request, stdin io.Reader, stdout, stderr io.Writer) (frame.ExitStatus, error) {
-	r.Kind, r.Stdin = Exec, stdin != nil
+	r.Kind = Exec
+	return c.run(ctx, r, stdin, stdout, stderr)
+}
+
+// Copy carries out a Files request and waits for its end, as Run does: what it says
+// of it is a files.Summary on stderr.
+func (c *Client) Copy(ctx context.Context, r Request, stdin io.Reader, stdout, stderr io.Writer) (frame.ExitStatus, error) {
+	r.Kind = Files
+	return c.run(ctx, r, stdin, stdout, stderr)
+}
+
+func (c *Client) run(ctx context.Context, r Request, stdin io.Reader, stdout, stderr io.Writer) (frame.ExitStatus, error) {
+	r.Stdin = stdin != nil
 	s, err := c.Open(ctx, r)
 	if err != nil {
 		return frame.ExitStatus{}, err

@@ -76,6 +76,26 @@ func Create(top *os.File, f Fresh) error {
 			return fmt.Errorf("create root: %w", err)
 		}
 	}
+	return furnish(top, upperRoot, f)
+}
+
+// Furnish puts what f says into root, which is / of a layer.
+func Furnish(root *os.File, f Fresh) error {
+	for _, d := range f.Dirs {
+		if err := makeDir(root, d); err != nil {
+			return fmt.Errorf("create root: %w", err)
+		}
+	}
+	if slices.Contains(f.Dirs, tmpDir) {
+		if err := chmodWithin(root, tmpDir, 0o777|unix.S_ISVTX); err != nil {
+			return fmt.Errorf("create root: %w", err)
+		}
+	}
+	return furnish(root, ".", f)
+}
+
+// furnish writes the files of f below the directory root of top.
+func furnish(top *os.File, root string, f Fresh) error {
 	files := map[string]string{}
 	if f.Hostname != "" {
 		files["hostname"], files["hosts"] = f.Hostname+"\n", hostsFile(f.Hostname)
@@ -89,11 +109,11 @@ func Create(top *os.File, f Fresh) error {
 	if len(files) == 0 {
 		return nil
 	}
-	if err := makeDir(top, upperRoot+"/etc"); err != nil {
+	if err := makeDir(top, root+"/etc"); err != nil {
 		return fmt.Errorf("create root: %w", err)
 	}
 	for name, content := range files {
-		err := writeNew(top, genFile{upperRoot + "/etc/" + name, 0o644, content}, 0)
+		err := writeNew(top, genFile{root + "/etc/" + name, 0o644, content}, 0)
 		if err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("create root: %w", err)
 		}

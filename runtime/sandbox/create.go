@@ -364,7 +364,7 @@ func (m *Manager) failed(o *operation, cause error) {
 func (m *Manager) keepFailed(b *box) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.state == lifecycle.Error
+	return b.state == lifecycle.Error || b.state == lifecycle.BuildFailed
 }
 
 // stopNow ends all processes of the sandbox and gives back what they used.

@@ -33,6 +33,9 @@ func (m *Manager) makeFiles(ctx context.Context, rec record, fresh string) error
 
 // freshRoot is what the sandbox's root begins with.
 func (m *Manager) freshRoot(rec record) rootfs.Fresh {
+	if rec.Build {
+		return rootfs.Fresh{} // it begins with what its steps are on
+	}
 	f := rootfs.Fresh{Hostname: rec.Name, GitConfig: gitConfig(rec.Spec)}
 	if base := rec.base(); !base.Host {
 		f.Resolver, f.Dirs = true, m.opt.Layers.Lacks(base)

@@ -23,6 +23,8 @@ type Rootfs interface {
 	// Ready tells whether Mount will not have to prepare what all roots
 	// share, which takes seconds on a machine that never had it.
 	Ready() bool
+	// Generation names the state of the machine that the host image is made of.
+	Generation() string
 	// Mount mounts the root of the sandbox in dir, its changes on b, at target,
 	// for the user namespace that begins at host uid base.
 	Mount(ctx context.Context, dir, target string, base uint32, b rootfs.Base) error
@@ -55,6 +57,8 @@ type Layers interface {
 	Size(ctx context.Context, name string) (int64, error)
 	// Lacks lists the directories at / that a sandbox needs and that b has not.
 	Lacks(b rootfs.Base) []string
+	// Make makes a layer, unless it is there, whose / build fills; pinned until release.
+	Make(ctx context.Context, name string, build func(ctx context.Context, root *os.File) error) (release func(), err error)
 	// Whole tells whether a layer is there, with what is in it.
 	Whole(name string) bool
 	// MakeClone makes a layer that fill fills as the upper of a sandbox is, and Merge

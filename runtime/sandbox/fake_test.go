@@ -140,6 +140,8 @@ func (m *machine) Commit(_ context.Context, dir, _, layer string) error {
 
 func (m *machine) Ready() bool { return true }
 
+func (m *machine) Generation() string { return "g" }
+
 func (m *machine) Detach(string) error { return nil }
 
 func (m *machine) MountCow(context.Context, string, string, uint32, *mount.Tree, string) (*mount.Merged, error) {

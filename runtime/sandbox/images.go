@@ -156,6 +156,11 @@ func (m *Manager) PruneImages(ctx context.Context, c Caller) (gone []ImageInfo, 
 	if err := m.opt.Images.Tidy(); err != nil {
 		return gone, 0, err
 	}
+	if c.UID == 0 {
+		if err := m.builds.clear(); err != nil {
+			return gone, 0, err
+		}
+	}
 	sizes := map[string]int64{}
 	for _, i := range gone {
 		for _, name := range i.Layers {
@@ -235,6 +240,7 @@ func (m *Manager) usedLayers() (map[string]bool, error) {
 	if err := m.snapshots.layers(use); err != nil {
 		return nil, err
 	}
+	m.builds.layers(use)
 	if m.opt.Images != nil {
 		use(m.opt.Images.Layers())
 	}

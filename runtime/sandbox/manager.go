@@ -117,6 +117,8 @@ type Manager struct {
 	sweeps    chan struct{} // layers may have become unused
 	merges    chan struct{} // roots may lie on many layers
 	snapshots *snapshots
+	builds    *builds
+	building  chan struct{} // a value for each build that runs
 }
 
 // Open finds out what became of every sandbox in the state directory and
@@ -155,6 +157,10 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.links.Close())
 	}
+	steps, err := openBuilds(filepath.Join(opt.StateDir, "builds"), m.now)
+	if err != nil {
+		return nil, errors.Join(err, m.links.Close())
+	}
 	journal, err := store.OpenJournal(opt.StateDir, opt.BootID)
 	if err != nil {
 		return nil, errors.Join(noSpace(fmt.Errorf("open the journal: %w", err)), m.links.Close())
@@ -162,7 +168,7 @@ func Open(ctx context.Context, opt Options) (*Manager, error) {
 	m.bus = newBus(journal)
 	m.ctx, m.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	m.trash = newTrash(m)
-	m.snapshots = snaps
+	m.snapshots, m.builds, m.building = snaps, steps, make(chan struct{}, maxBuilding)
 	m.kept = newKept(m)
 	m.sampler, m.recorder, m.changes = newSampler(m), newRecorder(m), newChanges(m)
 	m.automation = newAutomation(m)

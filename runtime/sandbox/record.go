@@ -41,6 +41,8 @@ type record struct {
 	Config   config.ImageConfig `json:"config,omitzero"`
 	ImageID  string             `json:"image_id,omitempty"`
 	Snapshot string             `json:"snapshot,omitempty"`
+	// Build says that it is there to build a snapshot.
+	Build bool `json:"build,omitempty"`
 	// Pending is a layer that its changes are becoming: see finishCommit.
 	Pending string `json:"pending,omitempty"`
 	// Dirs are the directories of the Spec's mounts, in their order.
@@ -112,7 +114,7 @@ func readRecord(dir, id string) (record, error) {
 		return record{}, fmt.Errorf("%s names another sandbox, %q", recordFile, r.ID)
 	case config.ValidName(r.Name) != nil:
 		return record{}, fmt.Errorf("%s has the invalid name %q", recordFile, r.Name)
-	case r.Rest != lifecycle.Stopped && r.Rest != lifecycle.Error && r.Rest != lifecycle.Creating && r.Rest != lifecycle.Archived:
+	case r.Rest != lifecycle.Stopped && r.Rest != lifecycle.Error && r.Rest != lifecycle.Creating && r.Rest != lifecycle.Archived && r.Rest != lifecycle.BuildFailed:
 		return record{}, fmt.Errorf("%s has the state %q", recordFile, r.Rest)
 	}
 	return r, nil

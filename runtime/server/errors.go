@@ -49,6 +49,7 @@ func apiError(err error) *api.Error {
 	var limit *sandbox.LimitError
 	var device *sandbox.GPUError
 	var img *sandbox.ImageError
+	var build *sandbox.BuildError
 	switch {
 	case errors.As(err, &e):
 		return e
@@ -62,6 +63,8 @@ func apiError(err error) *api.Error {
 		return &api.Error{Code: api.CodeExists, Message: sandbox.ErrExists.Error()}
 	case errors.As(err, &bad):
 		return specError(bad)
+	case errors.As(err, &build):
+		return &api.Error{Code: api.CodeBuild, Message: build.Error(), Hint: fmt.Sprintf("all it printed: cove logs %s; to go on from there: cove rebuild %s; to give it up: cove rm %s", build.Name, build.Name, build.Name)}
 	case errors.As(err, &img):
 		return imageError(img)
 	case errors.As(err, &conflict):

@@ -157,7 +157,7 @@ func (q *request) importImage() error {
 	if err := q.streamBody(&in); err != nil {
 		return err
 	}
-	return q.upload(func(ctx context.Context, tar io.Reader) (api.Progress, error) {
+	return q.upload(func(ctx context.Context, tar io.Reader, _ io.Writer) (api.Progress, error) {
 		i, err := q.s.opt.Manager.ImportImage(ctx, q.caller, image.ImportRequest{Tar: tar, Ref: in.Ref, Tag: in.Tag})
 		if err != nil {
 			return api.Progress{}, err

@@ -50,6 +50,8 @@ type Manager interface {
 	Snapshots(ctx context.Context, c sandbox.Caller) ([]sandbox.SnapshotInfo, error)
 	RemoveSnapshot(ctx context.Context, c sandbox.Caller, ref string) (sandbox.SnapshotInfo, error)
 	Fork(ctx context.Context, c sandbox.Caller, ref string, r sandbox.ForkRequest) (sandbox.Forks, error)
+	Build(ctx context.Context, c sandbox.Caller, r sandbox.BuildRequest) (sandbox.SnapshotInfo, error)
+	Rebuild(ctx context.Context, c sandbox.Caller, ref string, log io.Writer) (sandbox.SnapshotInfo, error)
 	Images(ctx context.Context, c sandbox.Caller) ([]sandbox.ImageInfo, error)
 	PullImage(ctx context.Context, c sandbox.Caller, r image.Request, progress func(image.Progress)) (sandbox.ImageInfo, error)
 	ImportImage(ctx context.Context, c sandbox.Caller, r image.ImportRequest) (sandbox.ImageInfo, error)

@@ -417,6 +417,18 @@ func (m *memory) Fork(_ context.Context, c sandbox.Caller, ref string, r sandbox
 	return f, nil
 }
 
+func (m *memory) Build(_ context.Context, c sandbox.Caller, r sandbox.BuildRequest) (sandbox.SnapshotInfo, error) {
+	_, _ = io.Copy(io.Discard, r.Context)
+	return aSnapshot(c, r.Name), nil
+}
+
+func (m *memory) Rebuild(_ context.Context, c sandbox.Caller, ref string, _ io.Writer) (sandbox.SnapshotInfo, error) {
+	if _, err := m.Get(c, ref); err != nil {
+		return sandbox.SnapshotInfo{}, err
+	}
+	return aSnapshot(c, "s"), nil
+}
+
 // anImage is the caller's only one.
 func anImage(c sandbox.Caller) sandbox.ImageInfo {
 	return sandbox.ImageInfo{Image: image.Image{ID: "sha256:" + strings.Repeat("ab", 32), Ref: "docker.io/library/debian:12", Owner: c.UID, Layers: []string{"sha256-1"}}, Size: 4096}

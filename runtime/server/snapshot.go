@@ -1,10 +1,14 @@
 package server
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"strings"
 
+	"cove/config"
 	"cove/runtime/api"
+	"cove/runtime/image"
 	"cove/runtime/sandbox"
 )
 
@@ -81,4 +85,44 @@ func (q *request) fork() error {
 		out.Sandboxes = append(out.Sandboxes, toSandbox(made))
 	}
 	return q.reply(http.StatusCreated, out)
+}
+
+func (q *request) build() error {
+	in := api.BuildRequest{Spec: config.Defaults()}
+	if err := q.streamBody(&in); err != nil {
+		return err
+	}
+	auth := map[string]*image.Auth{}
+	for registry, a := range in.Auth {
+		auth[registry] = authOf(a)
+	}
+	return q.upload(func(ctx context.Context, tar io.Reader, log io.Writer) (api.Progress, error) {
+		i, err := q.s.opt.Manager.Build(ctx, q.caller, sandbox.BuildRequest{
+			ID: in.ID, Name: in.Name, Spec: in.Spec, Dockerfile: []byte(in.Dockerfile), Args: in.Args, Target: in.Target, NoCache: in.NoCache,
+			Context: tar, Auth: auth, Log: log,
+		})
+		return builtProgress(i, err)
+	})
+}
+
+func builtProgress(i sandbox.SnapshotInfo, err error) (api.Progress, error) {
+	if err != nil {
+		return api.Progress{}, err
+	}
+	snap := toSnapshot(i)
+	return api.Progress{Snapshot: &snap}, nil
+}
+
+func (q *request) rebuild() error {
+	if err := q.streamBody(&struct{}{}); err != nil {
+		return err
+	}
+	// So that what is refused at once is an answer.
+	if _, err := q.s.opt.Manager.Get(q.caller, q.ref); err != nil {
+		return err
+	}
+	return q.upload(func(ctx context.Context, _ io.Reader, log io.Writer) (api.Progress, error) {
+		i, err := q.s.opt.Manager.Rebuild(ctx, q.caller, q.ref, log)
+		return builtProgress(i, err)
+	})
 }

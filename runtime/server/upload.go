@@ -6,16 +6,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"cove/runtime/api"
 	"cove/runtime/frame"
 )
 
-// upload makes the connection a stream whose stdin work reads, and whose stdout is
-// what work comes to, as a line of JSON: Progress, with an error where it failed.
-// The exit status is 0 where it did not. It ends with the client.
-func (q *request) upload(work func(ctx context.Context, in io.Reader) (api.Progress, error)) error {
+// upload makes the connection a stream whose stdin work reads, whose stderr is what
+// work writes to out, and whose stdout is what it comes to, as a line of JSON:
+// Progress, with an error where it failed. The exit status is 0 where it did not. It
+// ends with the client.
+func (q *request) upload(work func(ctx context.Context, in io.Reader, out io.Writer) (api.Progress, error)) error {
 	if q.s.under.streams.Err() != nil {
 		return errShutdown
 	}
@@ -37,24 +39,25 @@ func (q *request) upload(work func(ctx context.Context, in io.Reader) (api.Progr
 		q.failure = err
 		return nil
 	}
+	to := &frames{client: client}
 	body, feed := io.Pipe()
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
-		err := receive(client, feed)
+		err := receive(to, client, feed)
 		feed.CloseWithError(err)
 		if err != io.EOF { //nolint:errorlint // receive returns it as it is
 			cancel() // nobody waits for what it comes to
 		}
 	}()
-	last, err := work(ctx, body)
+	last, err := work(ctx, body, to)
 	status := frame.ExitStatus{}
 	if err != nil {
 		e, _ := wireError(err)
 		last, status.Code = api.Progress{Error: e}, 1
 	}
 	_ = body.Close()
-	q.failure = finishUpload(client, last, status)
+	q.failure = to.finish(last, status)
 	_ = client.Close()
 	<-fed
 	return nil
@@ -62,7 +65,7 @@ func (q *request) upload(work func(ctx context.Context, in io.Reader) (api.Progr
 
 // receive passes the stdin of a stream to w until its end, which is io.EOF, and
 // after it reads on for as long as the client is there.
-func receive(client io.ReadWriter, w *io.PipeWriter) error {
+func receive(to *frames, client io.Reader, w *io.PipeWriter) error {
 	in := frame.NewReader(client)
 	ack := make([]byte, 4)
 	ended := false
@@ -86,13 +89,42 @@ func receive(client io.ReadWriter, w *io.PipeWriter) error {
 		// client gets to its exit status.
 		_, _ = w.Write(p)
 		binary.BigEndian.PutUint32(ack, uint32(len(p)))
-		if _, err := client.Write(frame.Append(nil, frame.Ack, ack)); err != nil {
+		if err := to.send(frame.Append(nil, frame.Ack, ack)); err != nil {
 			return fmt.Errorf("the client is gone: %w", err)
 		}
 	}
 }
 
-func finishUpload(client *upgraded, last api.Progress, status frame.ExitStatus) error {
+// frames writes frames of several goroutines to a client.
+type frames struct {
+	mu     sync.Mutex
+	client *upgraded
+}
+
+func (f *frames) send(b []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.client.SetWriteDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return err
+	}
+	_, err := f.client.Write(b)
+	return err
+}
+
+// Write sends p as stderr.
+func (f *frames) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		n := min(len(rest), frame.Chunk)
+		if err := f.send(frame.Append(nil, frame.Stderr, rest[:n])); err != nil {
+			return 0, err
+		}
+		rest = rest[n:]
+	}
+	return len(p), nil
+}
+
+// finish sends what it all came to.
+func (f *frames) finish(last api.Progress, status frame.ExitStatus) error {
 	line, err := json.Marshal(last)
 	if err != nil {
 		return err
@@ -102,10 +134,5 @@ func finishUpload(client *upgraded, last api.Progress, status frame.ExitStatus) 
 		return err
 	}
 	out := frame.Append(nil, frame.Stdout, append(line, '\n'))
-	out = frame.Append(out, frame.Exit, exit)
-	if err := client.SetWriteDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return err
-	}
-	_, err = client.Write(out)
-	return err
+	return f.send(frame.Append(out, frame.Exit, exit))
 }

@@ -88,7 +88,7 @@ func TestBuild(t *testing.T) {
 			}
 		}
 	}
-	if steps != 9 {
+	if steps != 8 {
 		t.Errorf("%d steps", steps)
 	}
 	// A changed file has all after it done anew, and nothing before it.

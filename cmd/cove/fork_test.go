@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func TestSnapshotAndFork(t *testing.T) {
 			if hot.Frozen <= 0 || hot.Copied < 20000000 || hot.Copied > 200e6 {
 				t.Errorf("of one that runs: %+v", hot)
 			}
-			h.must("exec", "a", "--", "sh", "-c", "pkill date; pkill -f ticks; cd; rm gone; echo two > d/f")
+			h.must("exec", "a", "--", "sh", "-c", "pkill -f \"[t]icks\"; cd; rm gone; echo two > d/f")
 			h.must("stop", "a")
 			cold := h.snapshot("a")
 			if cold.Name != "a-1" || cold.Frozen != 0 || cold.Copied != 0 {
@@ -89,7 +90,7 @@ func TestSnapshotOfMuch(t *testing.T) {
 	h.must("create", "-p", "shell", "-n", "a")
 	h.must("exec", "a", "--", "sh", "-c", "for i in $(seq 1 128); do head -c 8388608 /dev/zero | tr '\\0' x > ~/f$i; done")
 	h.must("stop", "a")
-	client := api.New(h.socket())
+	client := api.New(filepath.Join(h.run, "cove.sock"))
 	begin := time.Now()
 	if _, err := client.Snapshot(t.Context(), "a", api.SnapshotRequest{Name: "s"}); err != nil {
 		t.Fatal(err)

@@ -178,6 +178,9 @@ func (x *building) image(ref string) (built, error) {
 	}
 	generation := ""
 	if at.base.Host {
+		if err := m.opt.Rootfs.Prepare(x.o.ctx); err != nil {
+			return built{}, noSpace(err)
+		}
 		generation = m.opt.Rootfs.Generation()
 	} else if err := x.places(&at); err != nil {
 		return built{}, err

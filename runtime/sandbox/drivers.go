@@ -23,7 +23,9 @@ type Rootfs interface {
 	// Ready tells whether Mount will not have to prepare what all roots
 	// share, which takes seconds on a machine that never had it.
 	Ready() bool
-	// Generation names the state of the machine that the host image is made of.
+	// Prepare waits until Mount has nothing to prepare; Generation names the state of
+	// the machine that the host image is then made of.
+	Prepare(ctx context.Context) error
 	Generation() string
 	// Mount mounts the root of the sandbox in dir, its changes on b, at target,
 	// for the user namespace that begins at host uid base.

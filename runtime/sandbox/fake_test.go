@@ -140,6 +140,8 @@ func (m *machine) Commit(_ context.Context, dir, _, layer string) error {
 
 func (m *machine) Ready() bool { return true }
 
+func (m *machine) Prepare(context.Context) error { return nil }
+
 func (m *machine) Generation() string { return "g" }
 
 func (m *machine) Detach(string) error { return nil }

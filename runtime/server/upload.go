@@ -46,9 +46,7 @@ func (q *request) upload(work func(ctx context.Context, in io.Reader, out io.Wri
 		defer close(fed)
 		err := receive(to, client, feed)
 		feed.CloseWithError(err)
-		if err != io.EOF { //nolint:errorlint // receive returns it as it is
-			cancel() // nobody waits for what it comes to
-		}
+		cancel() // nobody waits any more for what it comes to
 	}()
 	last, err := work(ctx, body, to)
 	status := frame.ExitStatus{}
@@ -63,8 +61,8 @@ func (q *request) upload(work func(ctx context.Context, in io.Reader, out io.Wri
 	return nil
 }
 
-// receive passes the stdin of a stream to w until its end, which is io.EOF, and
-// after it reads on for as long as the client is there.
+// receive passes the stdin of a stream to w until its end, and reads on for as long as
+// the client is there. Its error is why it ended.
 func receive(to *frames, client io.Reader, w *io.PipeWriter) error {
 	in := frame.NewReader(client)
 	ack := make([]byte, 4)
@@ -72,9 +70,6 @@ func receive(to *frames, client io.Reader, w *io.PipeWriter) error {
 	for {
 		t, p, err := in.Next()
 		if err != nil {
-			if ended {
-				return io.EOF
-			}
 			return fmt.Errorf("the client is gone: %w", err)
 		}
 		if t != frame.Stdin || ended {

@@ -106,7 +106,11 @@ func (m mounted) plan(ctx context.Context, client *api.Client, ref string) (*pla
 	if err != nil {
 		return nil, mountError(m.mount, err)
 	}
-	found, err := m.compareTo(ctx, client, ref, dir, change.NoText)
+	found, settled, err := m.compareTo(ctx, client, ref, dir, change.NoText)
+	if err == nil {
+		// What one that was killed has made is no conflict with what comes next.
+		err = m.mark(ctx, client, ref, settled)
+	}
 	if err != nil {
 		closeQuietly(dir)
 		return nil, err

@@ -102,21 +102,21 @@ func (m mounted) compare(ctx context.Context, client *api.Client, ref string, te
 		return foundIn{}, mountError(m.mount, err)
 	}
 	defer closeQuietly(dir)
-	found, err := m.compareTo(ctx, client, ref, dir, text)
+	found, _, err := m.compareTo(ctx, client, ref, dir, text)
 	return foundIn{mounted: m, found: found}, err
 }
 
-func (m mounted) compareTo(ctx context.Context, client *api.Client, ref string, dir *change.Dir, text change.Text) ([]change.Found, error) {
+func (m mounted) compareTo(ctx context.Context, client *api.Client, ref string, dir *change.Dir, text change.Text) (found []change.Found, settled []delta.Change, err error) {
 	stream, err := client.Changes(ctx, ref, api.ChangesRequest{Target: m.mount.Target, Paths: m.paths})
 	if err != nil {
-		return nil, explain(err, "")
+		return nil, nil, explain(err, "")
 	}
 	defer closeQuietly(stream)
-	found, err := change.Compare(ctx, stream, dir, change.Options{Paths: m.paths, Text: text})
+	found, err = change.Compare(ctx, stream, dir, change.Options{Paths: m.paths, Text: text, Settled: func(c delta.Change) { settled = append(settled, c) }})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.mount.Source, err)
+		return nil, nil, fmt.Errorf("%s: %w", m.mount.Source, err)
 	}
-	return found, nil
+	return found, settled, nil
 }
 
 // apply makes the changes that were found, and tells the daemon of those that were.

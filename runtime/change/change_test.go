@@ -138,6 +138,33 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
+// What an apply has made that was killed before it told of it is known as such.
+func TestSettled(t *testing.T) {
+	w := newWorld(t)
+	write(t, w.path+"/a", "old")
+	write(t, w.path+"/gone", "old")
+	entries := []entry{file("a", "new", w.base("a")), {Entry: delta.Entry{Path: "gone", Kind: delta.Gone, Base: w.base("gone")}}}
+	plan := w.compare(Options{}, entries...)
+	if failed := w.apply(plan, entries...); len(failed) > 0 || len(plan) != 2 {
+		t.Fatalf("%+v: %q", plan, failed)
+	}
+	var told []delta.Change
+	if found := w.compare(Options{Settled: func(c delta.Change) { told = append(told, c) }}, entries...); len(found) > 0 || len(told) != 2 {
+		t.Fatalf("found %+v, told of %+v", found, told)
+	}
+	for i, c := range told {
+		entries[i].Applied, entries[i].Base = c.Sum, c.Base
+	}
+	told = nil
+	if w.compare(Options{Settled: func(c delta.Change) { told = append(told, c) }}, entries...); len(told) > 0 {
+		t.Errorf("told again of %+v", told)
+	}
+	again := file("a", "newer", entries[0].Base)
+	if found := w.compare(Options{}, again); len(found) != 1 || found[0].Conflict != "" {
+		t.Errorf("what comes next is %+v", found)
+	}
+}
+
 func TestFlags(t *testing.T) {
 	for _, c := range []struct {
 		path string

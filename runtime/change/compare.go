@@ -41,6 +41,10 @@ type Options struct {
 	// Paths are those to compare, with all below them; none are all.
 	Paths []string
 	Text  Text
+	// Settled, if not nil, is told of what the sandbox and the host have alike though
+	// the host had another thing when the sandbox got it: an apply that was killed
+	// made it, say, and [api.Client.Applied] was not told.
+	Settled func(delta.Change)
 }
 
 // Compare gives the changes that r tells of (see [api.Client.Changes]) and that make
@@ -122,7 +126,9 @@ func (c *comparer) entry(e delta.Entry) error {
 	}
 	switch e.Kind {
 	case delta.Gone:
-		if host == nil || e.Applied != "" && e.Applied == delta.NewSum(e).String() {
+		sum := delta.NewSum(e).String()
+		if host == nil || e.Applied == sum {
+			c.settle(e, host, sum)
 			return nil
 		}
 		return c.deleted(e.Path, host, e, true)
@@ -150,6 +156,7 @@ func (c *comparer) entry(e delta.Entry) error {
 		}
 	}
 	if !changed {
+		c.settle(e, host, sum)
 		return nil
 	}
 	if e.Kind == delta.Special {
@@ -159,6 +166,13 @@ func (c *comparer) entry(e delta.Entry) error {
 		return err
 	}
 	return c.finish(f, e, host)
+}
+
+// settle tells of what both sides have alike.
+func (c *comparer) settle(e delta.Entry, host *delta.Base, sum string) {
+	if c.o.Settled != nil && e.Applied != sum && conflict(e.Base, host, e.Since) != "" {
+		c.o.Settled(delta.Change{Path: []byte(e.Path), Sum: sum, Base: host})
+	}
 }
 
 // start begins a change; changed says that there is one whatever it holds.
@@ -261,6 +275,7 @@ func (c *comparer) file(e delta.Entry, host *delta.Base) error {
 	}
 	if same {
 		if e.Mode&permissions == host.Mode&permissions {
+			c.settle(e, host, f.sum)
 			return nil
 		}
 		f.Kind = api.ChangeMode

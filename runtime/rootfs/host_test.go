@@ -346,6 +346,32 @@ func testRemount(t *testing.T, w *world) {
 	wantOwner(t, filepath.Join(w.target("a"), "workspace/f"), baseB+DevUID, baseB+DevUID)
 }
 
+// mountCow mounts a directory of root's copy-on-write in a root, for its user dev.
+func (w *world) mountCow(t *testing.T, id, dir, at string) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	opened, err := os.Open(dir)
+	must(err)
+	defer opened.Close()
+	lower, err := mount.CloneOpened(opened, true)
+	must(err)
+	owners := []mount.Owner{{Disk: 0, Host: baseA + DevUID}}
+	ids, err := mount.NewOwnerMap(owners, owners)
+	must(err)
+	must(lower.Shift(ids))
+	must(ids.Close())
+	merged, err := w.host.MountCow(t.Context(), w.dir(id), w.target(id), baseA, lower, "0")
+	must(errors.Join(err, lower.Close()))
+	place, err := os.OpenFile(filepath.Join(w.target(id), at), unix.O_PATH|unix.O_DIRECTORY, 0)
+	must(err)
+	must(errors.Join(merged.Attach(place), merged.Close(), place.Close()))
+}
+
 // A root is mounted each way that older kernels offer.
 func testEveryRung(t *testing.T, w *world) {
 	attach := filepath.Join(w.run, "layers-attached")
@@ -363,6 +389,18 @@ func testEveryRung(t *testing.T, w *world) {
 			t.Errorf("%s: %s", rung, got)
 		}
 		wantOwner(t, filepath.Join(w.dir(id), upperUsr, "bin/x"), 0, 0)
+		project := t.TempDir()
+		plant(t, project, 0o600, "edited", "kept", "deleted")
+		w.mountCow(t, id, project, "mnt")
+		if got := w.mustInside(id, baseA, DevUID, "cd /mnt && echo mine > edited && rm deleted && echo new > new && cat kept && ls -A && stat -c %u kept edited new"); got != "content of kept\nedited\nkept\nnew\n1000\n1000\n1000" {
+			t.Errorf("%s: a copy-on-write mount: %s", rung, got)
+		}
+		for _, name := range []string{"edited", "kept", "deleted"} {
+			if text, err := os.ReadFile(filepath.Join(project, name)); err != nil || string(text) != "content of "+name+"\n" {
+				t.Errorf("%s: the host's %s is %q, %v", rung, name, text, err)
+			}
+		}
+		wantOwner(t, filepath.Join(w.dir(id), Cow("0"), "new"), DevUID, DevUID)
 		if left, err := os.ReadDir(attach); err != nil || len(left) != 0 {
 			t.Errorf("%s leaves %v %v", rung, left, err)
 		}

@@ -266,7 +266,7 @@ func (m *Manager) build(o *operation, p recipe, auth map[string]*image.Auth, to 
 		return Snapshot{}, err
 	}
 	o.stage("kept")
-	m.mergeSoon(snap.Base)
+	m.merge()
 	o.enter(lifecycle.Destroying)
 	return snap, m.discard(b)
 }

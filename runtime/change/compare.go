@@ -18,7 +18,7 @@ import (
 	"cove/runtime/delta"
 )
 
-// How a change is to be told as text.
+// Text is how a change is to be told in words.
 type Text int
 
 // The ways.
@@ -134,6 +134,7 @@ func (c *comparer) entry(e delta.Entry) error {
 		return c.deleted(e.Path, host, e, true)
 	case delta.File:
 		return c.file(e, host)
+	default:
 	}
 	sum := delta.NewSum(e).String()
 	if e.Opaque && host != nil && host.Kind == delta.Dir {

@@ -27,7 +27,10 @@ const (
 	maxDepth      = 255
 )
 
-var manifestKinds = []delta.Kind{delta.File, delta.Dir, delta.Link, delta.Special}
+// manifestKinds are the kinds of files by their numbers.
+func manifestKinds() [4]delta.Kind {
+	return [...]delta.Kind{delta.File, delta.Dir, delta.Link, delta.Special}
+}
 
 // Take writes the manifest of the directory dir, which may be open as a mere place
 // (O_PATH), to w, with the time since: what changed later than that, and so perhaps
@@ -138,7 +141,8 @@ func (t *taker) put(d *os.File, name, p string, st *unix.Stat_t) error {
 		b.Link = buf[:n]
 	}
 	t.path(p)
-	kind := uint64(slices.Index(manifestKinds, b.Kind)) << 1
+	kinds := manifestKinds()
+	kind := uint64(slices.Index(kinds[:], b.Kind)) << 1
 	if b.Ctime > t.since {
 		kind |= 1
 	}
@@ -221,11 +225,11 @@ func (m *Manifest) Next() (string, delta.Base, error) {
 		}
 		return "", b, io.EOF
 	}
-	kind := number()
-	if bad || kind>>1 >= uint64(len(manifestKinds)) {
+	kind, kinds := number(), manifestKinds()
+	if bad || kind>>1 >= uint64(len(kinds)) {
 		return fail()
 	}
-	b.Kind, b.Racy = manifestKinds[kind>>1], kind&1 != 0
+	b.Kind, b.Racy = kinds[kind>>1], kind&1 != 0
 	b.Mode = uint32(number() & 0o7777)
 	b.Size, b.Mtime, b.Ctime, b.Ino = signed(), signed(), signed(), number()
 	if b.Kind == delta.Link {

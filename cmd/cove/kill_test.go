@@ -43,8 +43,8 @@ type fate struct {
 	marker string
 }
 
-// TestKillRounds kills the daemon with SIGKILL at random moments of create,
-// start, stop and delete, and finds every sandbox in a true state afterwards:
+// TestKillRounds kills the daemon with SIGKILL at random moments of create, start,
+// stop, snapshot, fork and delete, and finds every sandbox in a true state afterwards:
 // with its file, able to start, and gone when it was deleted.
 func TestKillRounds(t *testing.T) {
 	killRounds(t, realHost(t), rounds(10), 120*time.Millisecond)
@@ -60,7 +60,7 @@ func killRounds(t *testing.T, h *host, n int, within time.Duration) {
 	alive := map[string]*fate{}
 	counts := map[string]int{}
 	for i := range n {
-		op := []string{"create", "start", "stop", "rm"}[rng.IntN(4)]
+		op := []string{"create", "start", "stop", "rm", "snapshot", "fork"}[rng.IntN(6)]
 		var target *fate
 		if len(alive) > 0 && op != "create" {
 			names := make([]string, 0, len(alive))
@@ -78,8 +78,13 @@ func killRounds(t *testing.T, h *host, n int, within time.Duration) {
 			h.must("stop", target.name)
 		}
 		args := []string{op, target.name}
-		if op == "create" {
+		switch op {
+		case "create":
 			args = createArgs(target.name)
+		case "snapshot":
+			args = []string{op, "create", target.name}
+		case "fork":
+			args = append(args, forkOf(target))
 		}
 		answered := make(chan int, 1)
 		go func() {
@@ -178,6 +183,17 @@ func check(t *testing.T, h *host, op string, f *fate, answered bool, alive map[s
 		}
 		verify(t, h, f)
 		return "not begun"
+	case "fork":
+		// It is there whole, or not at all.
+		switch stateOf(h, forkOf(f)) {
+		case lifecycle.Destroyed:
+			if answered {
+				t.Errorf("%s was made, and is gone", forkOf(f))
+			}
+		default:
+			verify(t, h, &fate{name: forkOf(f), marker: f.marker})
+			h.must("rm", "--now", forkOf(f))
+		}
 	case "stop":
 		if answered && state != lifecycle.Stopped {
 			t.Errorf("%s was stopped, and is %s", f.name, state)
@@ -193,6 +209,8 @@ func check(t *testing.T, h *host, op string, f *fate, answered bool, alive map[s
 	verify(t, h, f)
 	return string(state)
 }
+
+func forkOf(f *fate) string { return f.name + "-fork" }
 
 func mark(h *host, f *fate) {
 	h.t.Helper()

@@ -71,6 +71,14 @@ func TestKilledAtEveryStage(t *testing.T) {
 		{"restore", "restoring", lifecycle.Archived},
 		{"restore", "restored", lifecycle.Archived},
 		{"restore", "recorded", lifecycle.Stopped},
+		// What is kept, or copied, leaves it as it was.
+		{"snapshot", "pending", lifecycle.Stopped},
+		{"snapshot", "committed", lifecycle.Stopped},
+		{"snapshot", "kept", lifecycle.Stopped},
+		{"snapshot live", "frozen", lifecycle.Started},
+		{"snapshot live", "thawed", lifecycle.Started},
+		{"fork", "committed", lifecycle.Stopped},
+		{"fork live", "frozen", lifecycle.Started},
 		{"rename", "linked", lifecycle.Started},
 		{"rename", "recorded", lifecycle.Destroyed},
 	} {
@@ -81,7 +89,7 @@ func TestKilledAtEveryStage(t *testing.T) {
 			if c.op != "create" {
 				h.must("create", "-p", "shell", "--disk", "32MiB", "-n", f.name)
 				mark(h, f)
-				if c.op == "start" || c.op == "cp" || c.op == "archive" {
+				if c.op == "start" || c.op == "cp" || c.op == "archive" || c.op == "snapshot" || c.op == "fork" {
 					h.must("stop", f.name)
 				}
 				if c.op == "restore" {
@@ -95,10 +103,12 @@ func TestKilledAtEveryStage(t *testing.T) {
 			if c.op == "restore" {
 				c.op = "start"
 			}
+			c.op = strings.TrimSuffix(c.op, " live")
 			ended := h.daemonThatDies(c.op + "." + c.stage)
 			args := map[string][]string{
 				"create": {"create", "-p", "shell", "--disk", "32MiB", "-n", f.name}, "delete": {"rm", f.name}, "rename": {"rename", f.name, "renamed"}, "cp": {"cp", f.name + ":/etc/hostname", "-"},
-				"resize": {"resize", f.name, "--cpu", "1.5", "--memory", "1GiB", "--pids", "128"},
+				"snapshot": {"snapshot", "create", f.name},
+				"resize":   {"resize", f.name, "--cpu", "1.5", "--memory", "1GiB", "--pids", "128"},
 			}[c.op]
 			if args == nil {
 				args = []string{c.op, f.name}

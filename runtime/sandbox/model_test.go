@@ -109,6 +109,7 @@ func TestManagerAgainstModel(t *testing.T) {
 	setChecks(t)
 	stages := []string{
 		"named", "made", "leased", "prepared", "created", "running", "configured", "ended", "released", "pausing", "frozen", "resuming", "thawed", "open",
+		"pending", "committed", "copying", "kept",
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newTimed(t)
@@ -117,7 +118,7 @@ func TestManagerAgainstModel(t *testing.T) {
 		names := []string{"a", "b", "c"}
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			name := rapid.SampledFrom(names).Draw(rt, "name")
-			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "network", "resize", "cp", "die inside", "reopen", "reboot", "die at", "die renaming", "die resizing", "time", "time", "time"}).Draw(rt, "act")
+			act := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "rename", "network", "resize", "cp", "snapshot", "die inside", "reopen", "reboot", "die at", "die renaming", "die resizing", "time", "time", "time"}).Draw(rt, "act")
 			before, exists := model[name]
 			id := ""
 			if i, err := c.m.Get(everybody, name); err == nil {
@@ -170,7 +171,7 @@ func TestManagerAgainstModel(t *testing.T) {
 			case "rename", "die renaming":
 				c.modelRename(rt, model, name, rapid.SampledFrom(names).Draw(rt, "to"), act == "die renaming")
 			case "die at":
-				op := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "cp"}).Draw(rt, "op")
+				op := rapid.SampledFrom([]string{"create", "start", "stop", "restart", "delete", "pause", "resume", "cp", "snapshot"}).Draw(rt, "op")
 				c.dies(rapid.SampledFrom(stages).Draw(rt, "stage"))
 				err := c.operate(op, name)
 				c.dies("")
@@ -187,6 +188,8 @@ func TestManagerAgainstModel(t *testing.T) {
 					"pause":   {lifecycle.Paused},
 					"resume":  {lifecycle.Started},
 					"cp":      {before},
+					// What stands still for it goes on.
+					"snapshot": {before},
 				}[op]
 				switch {
 				case !errors.Is(err, errDied):
@@ -268,6 +271,8 @@ func (c *cove) operate(op, name string) error {
 			_, err = c.m.Pause(ctx, everybody, name)
 		case "resume":
 			_, err = c.m.Resume(ctx, everybody, name)
+		case "snapshot":
+			_, err = c.m.Snapshot(ctx, everybody, name, "")
 		case "cp":
 			var g *Guest
 			if g, err = c.m.Files(ctx, everybody, name); err == nil {
@@ -344,7 +349,7 @@ func (c *cove) expect(rt *rapid.T, op string, err error, before lifecycle.State,
 	want := map[string]lifecycle.State{
 		"create": lifecycle.Started, "start": lifecycle.Started, "restart": lifecycle.Started,
 		"stop": lifecycle.Stopped, "delete": lifecycle.Destroyed,
-		"pause": lifecycle.Paused, "resume": lifecycle.Started, "cp": before,
+		"pause": lifecycle.Paused, "resume": lifecycle.Started, "cp": before, "snapshot": before,
 	}[op]
 	if got != want {
 		rt.Fatalf("%s of one that is %s ends in %s", op, before, got)

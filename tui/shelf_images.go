@@ -319,7 +319,8 @@ func (p *pull) words(th *theme.Theme) string {
 		full := int(max(0, min(n.Done*cells/n.Total, cells)))
 		bar = strings.Repeat(th.Glyphs.Fill, full) + strings.Repeat(th.Glyphs.Track, cells-full)
 	}
-	words := slices.DeleteFunc([]string{bar, p.far(), p.now.Text}, func(s string) bool { return s == "" })
+	what, _, _ := strings.Cut(p.now.Text, ":") // how far follows, which stands there already
+	words := slices.DeleteFunc([]string{bar, p.far(), what}, func(s string) bool { return s == "" })
 	if len(words) == 0 {
 		return "asking the registry" + th.Glyphs.Ellipsis
 	}

@@ -37,13 +37,11 @@ func keptActions(o *Options) []action.Action[scope] {
 	}
 	if o.Builds != nil {
 		all = append(all, action.Action[scope]{
-			ID: actRebuild, Keys: on("b"), Title: "rebuild", Targets: action.One,
-			Help: "Build the sandbox again after its build failed.",
+			ID: actRebuild, Keys: on("b"), Title: "rebuild", Targets: action.One, Hint: true,
+			Help: "Do a build again that failed, from the step that failed.",
 			When: func(c scope) string { return c.legal("rebuild", lifecycle.OpRebuild) },
-			Run: func(c scope) tea.Cmd {
-				return c.app.command(c, operation{verb: "rebuild", id: actRebuild, do: c.app.opts.Builds.Rebuild, effect: "What is built already is not built again."})
-			},
-			CLI: commandLine("rebuild"),
+			Run:  func(c scope) tea.Cmd { return c.app.rebuild(c) },
+			CLI:  commandLine("rebuild"),
 		})
 	}
 	page := func(id, title, help, cli string, keys ...string) action.Action[scope] {

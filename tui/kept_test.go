@@ -453,12 +453,14 @@ func TestRebuild(t *testing.T) {
 	m.see("build_failed")
 	m.see("ERROR: No matching distribution found")
 	m.see("b builds it again")
+	m.see("D delete  b rebuild")
 	m.key("j", "b")
 	m.see("rebuild needs a sandbox that is build_failed; this one is started")
 	m.key("k", "b")
 	m.run()
 	require.Equal(t, []string{"rebuild 1"}, m.fake.Calls())
 	m.gone("build_failed")
+	m.see("built the snapshot a   $ cove rebuild a")
 }
 
 func TestImageIsCompleted(t *testing.T) {

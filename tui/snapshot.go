@@ -152,3 +152,18 @@ func (a *App) createFrom(image string) tea.Cmd {
 	a.form.fields.image.Set(image)
 	return both(cmd, a.form.changed())
 }
+
+// rebuild does failed builds again.
+func (a *App) rebuild(c scope) tea.Cmd {
+	if len(c.marked) > 0 {
+		return a.command(c, operation{verb: "rebuild", id: actRebuild, effect: "What is built already is not built again.", do: func(ctx context.Context, id string) error {
+			_, err := a.opts.Builds.Rebuild(ctx, id)
+			return err
+		}})
+	}
+	id, name := c.box.ID, c.box.Name
+	return a.request(request{verb: "rebuild", what: name, id: id, cli: cli("rebuild", name), patient: true, do: func(ctx context.Context) (string, error) {
+		s, err := a.opts.Builds.Rebuild(ctx, id)
+		return "built the snapshot " + s.Name, err
+	}}, nil)
+}

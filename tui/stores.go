@@ -43,7 +43,9 @@ type Volumes interface {
 
 // Builds is what the TUI needs of the daemon for builds.
 type Builds interface {
-	Rebuild(ctx context.Context, id string) error
+	// Rebuild does a failed build again, from the step that failed. Where it is
+	// through there is a snapshot, and the sandbox of the build is gone.
+	Rebuild(ctx context.Context, id string) (api.Snapshot, error)
 	// LogEnd is the last lines of what a sandbox's build or setup printed, at
 	// most n.
 	LogEnd(ctx context.Context, id string, n int) ([]api.LogLine, error)

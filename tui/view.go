@@ -295,6 +295,11 @@ func (a *App) hints() []action.Hint {
 	drop := func(ids ...string) {
 		all = slices.DeleteFunc(all, func(h action.Hint) bool { return slices.Contains(ids, h.ID) })
 	}
+	if a.opts.Builds != nil && a.actionReason(actRebuild, a.scope()) != "" { // few ever need it
+		drop(actRebuild)
+	} else if a.opts.Builds != nil {
+		drop(actAttach, actStart, actStop, actRestart)
+	}
 	if len(a.marks.ids) > 0 { // room for what is meant for the marked
 		drop(actAttach, actCreate)
 	}

@@ -35,6 +35,7 @@ func (a *app) runTUI(ctx context.Context) error {
 		Backend:   backend{a},
 		Images:    backend{a},
 		Snapshots: backend{a},
+		Builds:    backend{a},
 		Changes:   backend{a},
 		Profiles:  profileSource(profiles, first),
 		ValidName: config.ValidName,

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 
 	"cove/runtime/api"
 )
@@ -69,5 +71,37 @@ func (b backend) DeleteSnapshot(ctx context.Context, ref string) error {
 	return b.do(ctx, func(client *api.Client) error {
 		_, err := client.RemoveSnapshot(ctx, ref)
 		return err
+	})
+}
+
+// Rebuild and LogEnd are the TUI's builds.
+func (b backend) Rebuild(ctx context.Context, id string) (s api.Snapshot, err error) {
+	return s, b.do(ctx, func(client *api.Client) error {
+		s, err = client.Rebuild(ctx, id, nil)
+		return err
+	})
+}
+
+func (b backend) LogEnd(ctx context.Context, id string, n int) (last []api.LogLine, err error) {
+	return last, b.do(ctx, func(client *api.Client) error {
+		stream, err := client.Logs(ctx, id, false)
+		if err != nil {
+			return err
+		}
+		defer closeQuietly(stream)
+		for {
+			line, err := stream.Next()
+			switch {
+			case errors.Is(err, io.EOF):
+				return nil
+			case err != nil:
+				return err
+			case line.Stream == api.LogPing || n < 1:
+				continue
+			case len(last) == n:
+				last = append(last[:0], last[1:]...)
+			}
+			last = append(last, line)
+		}
 	})
 }

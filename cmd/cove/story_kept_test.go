@@ -122,6 +122,27 @@ func keptStories() []story {
 			tt.selected("agent")
 			tt.leave()
 		}},
+		{"a build fails, and says why", func(s *scene) {
+			file := filepath.Join(filepath.Dir(s.run), "Dockerfile")
+			if err := os.WriteFile(file, []byte("FROM host\nRUN echo it begins; ls /nowhere\n"), 0o600); err != nil {
+				s.t.Fatal(err)
+			}
+			if _, _, code := s.cove("snapshot", "build", "-q", "-n", "tools", "-f", file); code != 1 {
+				s.t.Fatalf("exit %d", code)
+			}
+			tt := s.tui(130, 30)
+			tt.pick("build-tools")
+			tt.See("✗ build_failed")
+			tt.See("it begins")
+			tt.See("b builds it again")
+			tt.Send("b")
+			tt.See("✗ rebuild build-tools")
+			tt.Send("D")
+			tt.See("Delete build-tools?")
+			tt.Send("y")
+			tt.See("deleted build-tools")
+			tt.leave()
+		}},
 		{"there are no images, and a registry that is not there", func(s *scene) {
 			tt := s.tui(110, 30)
 			tt.Send("2")

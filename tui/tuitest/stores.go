@@ -238,8 +238,18 @@ func (f *Fake) DetachVolume(_ context.Context, id, target string) error {
 }
 
 // Rebuild implements the TUI's builds.
-func (f *Fake) Rebuild(ctx context.Context, id string) error {
-	return f.operate(ctx, id, lifecycle.OpRebuild, lifecycle.Started, nil)
+func (f *Fake) Rebuild(ctx context.Context, id string) (api.Snapshot, error) {
+	f.mu.Lock()
+	s := api.Snapshot{ID: "b1", Name: f.boxes[id].Name, Image: "host", Created: f.Now(), Size: 1 << 20, Layers: 2}
+	f.mu.Unlock()
+	if err := f.operate(ctx, id, lifecycle.OpRebuild, lifecycle.Started, nil); err != nil {
+		return s, err
+	}
+	f.mu.Lock()
+	f.stores.Snapshots = append(f.stores.Snapshots, s)
+	f.mu.Unlock()
+	f.Remove(id)
+	return s, nil
 }
 
 // LogEnd implements the TUI's builds.

@@ -133,14 +133,26 @@ func (m mounted) apply(ctx context.Context, client *api.Client, ref string, dir 
 	return errors.Join(err, m.mark(context.WithoutCancel(ctx), client, ref, made))
 }
 
-// markBatch is how many changes are told at a time: a request has a limit.
-const markBatch = 2000
+// Changes are told some at a time: a request has a limit (api.MaxBody).
+const (
+	markBatch = 2000
+	markBytes = 256 << 10
+)
 
 func (m mounted) mark(ctx context.Context, client *api.Client, ref string, made []delta.Change) error {
-	for part := range slices.Chunk(made, markBatch) {
-		if err := client.Applied(ctx, ref, api.AppliedRequest{Target: m.mount.Target, Changes: part}); err != nil {
+	for len(made) > 0 {
+		n, size := 0, 0
+		for n < len(made) && n < markBatch && size < markBytes {
+			size += len(made[n].Path)
+			if b := made[n].Base; b != nil {
+				size += len(b.Link)
+			}
+			n++
+		}
+		if err := client.Applied(ctx, ref, api.AppliedRequest{Target: m.mount.Target, Changes: made[:n]}); err != nil {
 			return explain(err, "")
 		}
+		made = made[n:]
 	}
 	return nil
 }

@@ -175,9 +175,19 @@ func shownPath(m mounted, p string, whole bool) string {
 	return change.Quote(p)
 }
 
-// changeLetters are those of git's.
-var changeLetters = map[string]string{
-	api.ChangeAdded: "A", api.ChangeModified: "M", api.ChangeDeleted: "D", api.ChangeMode: "m", api.ChangeType: "T",
+// changeLetter is git's for a kind of change.
+func changeLetter(kind string) string {
+	switch kind {
+	case api.ChangeAdded:
+		return "A"
+	case api.ChangeDeleted:
+		return "D"
+	case api.ChangeMode:
+		return "m"
+	case api.ChangeType:
+		return "T"
+	}
+	return "M"
 }
 
 func statLine(m mounted, c api.FileChange, whole bool) string {
@@ -185,7 +195,7 @@ func statLine(m mounted, c api.FileChange, whole bool) string {
 	if c.Type == "dir" {
 		name += "/"
 	}
-	out := []string{changeLetters[c.Kind], name}
+	out := []string{changeLetter(c.Kind), name}
 	switch {
 	case m.mount.Source == "":
 		if c.Kind != api.ChangeDeleted && c.Type == "file" {

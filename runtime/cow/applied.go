@@ -65,5 +65,8 @@ func (a Applied) Add(dir, name string, changes []delta.Change, at time.Time) err
 	if err != nil {
 		return fmt.Errorf("write down what was applied: %w", err)
 	}
+	if len(data) > maxApplied {
+		return fmt.Errorf("%w: %d bytes tell of what was applied, and no more than %d are kept", ErrTooMany, len(data), maxApplied)
+	}
 	return store.Replace(dir, name, data, true)
 }

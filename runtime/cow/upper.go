@@ -16,8 +16,12 @@ import (
 	"cove/runtime/mount"
 )
 
-// maxChanges is how many changed files are listed: their names are in memory.
-const maxChanges = 1_000_000
+// How many changed files are listed, and how long their names may be together: they
+// are in memory.
+const (
+	maxChanges = 400_000
+	maxNames   = 64 << 20
+)
 
 // opaqueAttr marks a directory that hides the one below it
 // (Documentation/filesystems/overlayfs.rst).
@@ -175,11 +179,13 @@ type lister struct {
 	paths []string
 	list  []delta.Entry
 	at    map[string]int
+	names int
 }
 
 func (l *lister) add(e delta.Entry) error {
-	if len(l.list) == maxChanges {
-		return fmt.Errorf("%w: more than %d were changed", ErrTooMany, maxChanges)
+	l.names += len(e.Path) + len(e.Link)
+	if len(l.list) == maxChanges || l.names > maxNames {
+		return fmt.Errorf("%w: more than %d were changed, or their names are longer than %d bytes: ask for some of them by path", ErrTooMany, maxChanges, maxNames)
 	}
 	l.at[e.Path] = len(l.list)
 	l.list = append(l.list, e)

@@ -49,12 +49,38 @@ func (h *Host) MountCow(ctx context.Context, sandboxDir, target string, base uin
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, changes.Close()) }()
-	merged, err := mounter.Overlay(mount.Overlay{Lower: []*mount.Tree{lower}, Upper: changes, UpperDir: Cow(key), WorkDir: work})
+	merged, err := h.overlayCow(mounter, sandboxDir, mount.Overlay{Lower: []*mount.Tree{lower}, Upper: changes, UpperDir: Cow(key), WorkDir: work})
 	if err != nil {
 		return nil, err
 	}
 	if err := h.holdCow(target, merged); err != nil {
 		return nil, errors.Join(err, merged.Close())
+	}
+	return merged, nil
+}
+
+// overlayCow makes the overlay also where the sandbox's disk is full, as the root's.
+func (h *Host) overlayCow(mounter *mount.Mounter, sandboxDir string, o mount.Overlay) (*mount.Merged, error) {
+	merged, err := mounter.Overlay(o)
+	if !errors.Is(err, unix.ENOSPC) {
+		return merged, err
+	}
+	own, e := hasDisk(sandboxDir, o.Upper.Dir())
+	if e != nil || !own {
+		return nil, errors.Join(err, e)
+	}
+	if e := spend(o.Upper.Dir()); e != nil {
+		return nil, errors.Join(err, e)
+	}
+	merged, err = mounter.Overlay(o)
+	if errors.Is(err, unix.ENOSPC) {
+		return nil, fmt.Errorf("%w: %v", ErrFull, err) //nolint:errorlint // not the host's, see mountLayers
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := save(o.Upper.Dir()); err != nil {
+		return nil, errors.Join(fmt.Errorf("make spare files: %w", err), merged.Close())
 	}
 	return merged, nil
 }

@@ -112,8 +112,9 @@ func (m *Manager) Changes(ctx context.Context, c Caller, ref string, r ChangesRe
 	switch i := b.snapshot(); i.State {
 	case lifecycle.Started, lifecycle.Paused:
 		return m.changesOf(ctx, b.record(), r, begin)
-	case lifecycle.Archived, lifecycle.Error:
+	case lifecycle.Archived, lifecycle.Error, lifecycle.BuildFailed, lifecycle.Unknown:
 		return &ConflictError{Name: i.Name, State: i.State, Why: fmt.Sprintf("what it changed can be read while it is started, paused or stopped; it is %s", i.State)}
+	default: // what is under way says so below
 	}
 	o, _, err := m.begin(ctx, b, lifecycle.OpCopy)
 	if err != nil {

@@ -40,6 +40,9 @@ func (c scope) legal(verb string, op lifecycle.Operation) string {
 	}
 	first := ""
 	for _, b := range targets {
+		if first != "" && c.app.verdict(op, b.State) == lifecycle.Refused {
+			continue // hints ask at every frame: the words are for one of them
+		}
 		why := c.app.legal(b, verb, op)
 		if why == "" {
 			return ""

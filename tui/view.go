@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"cove/runtime/api"
+	"cove/runtime/lifecycle"
 	"cove/tui/action"
 	"cove/tui/dialog"
 	"cove/tui/text"
@@ -295,10 +296,10 @@ func (a *App) hints() []action.Hint {
 	drop := func(ids ...string) {
 		all = slices.DeleteFunc(all, func(h action.Hint) bool { return slices.Contains(ids, h.ID) })
 	}
-	if a.opts.Builds != nil && a.actionReason(actRebuild, a.scope()) != "" { // few ever need it
-		drop(actRebuild)
-	} else if a.opts.Builds != nil {
+	if b := a.selected(); b != nil && b.State == lifecycle.BuildFailed && len(a.marks.ids) == 0 {
 		drop(actAttach, actStart, actStop, actRestart)
+	} else { // few ever need it
+		drop(actRebuild)
 	}
 	if len(a.marks.ids) > 0 { // room for what is meant for the marked
 		drop(actAttach, actCreate)

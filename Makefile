@@ -16,7 +16,7 @@ BUILD_DEPS := gcc:/usr/bin/gcc pkg-config:/usr/bin/pkg-config libseccomp-dev:/us
 RUN_DEPS   := e2fsprogs:/sbin/mke2fs
 TEST_DEPS  := python3:/usr/bin/python3 python3-venv:/usr/share/doc/python3-venv sudo:/usr/bin/sudo util-linux:/usr/bin/setpriv \
               tmux:/usr/bin/tmux less:/usr/bin/less htop:/usr/bin/htop vim:/usr/bin/vim.basic vim-tiny:/usr/bin/vim.tiny python3-pip:/usr/share/doc/python3-pip procps:/usr/bin/ps e2fsprogs:/sbin/mkfs.ext4 git:/usr/bin/git \
-              nftables:/usr/sbin/nft iproute2:/usr/sbin/ip
+              nftables:/usr/sbin/nft iproute2:/usr/sbin/ip docker-registry:/usr/bin/docker-registry mmdebstrap:/usr/bin/mmdebstrap busybox-static:/usr/share/doc/busybox-static
 # The test guest: an emulator, and what its disks are made with.
 VM_DEPS    := qemu-system-x86:/usr/bin/qemu-system-x86_64 cpio:/usr/bin/cpio busybox-static:/usr/share/doc/busybox-static kmod:/usr/sbin/modprobe \
               zstd:/usr/bin/zstd lz4:/usr/bin/lz4 xz-utils:/usr/bin/xz util-linux:/usr/bin/setpriv e2fsprogs:/sbin/mkfs.ext4 nftables:/usr/sbin/nft iproute2:/usr/sbin/ip procps:/usr/bin/ps systemd:/lib/systemd/systemd

@@ -286,21 +286,16 @@ func ConfigOf(c v1.Config) config.ImageConfig {
 }
 
 // layersOf has all layers of an image in the store, and pins them.
-func (s *Store) layersOf(ctx context.Context, d description, t *tally, fill func(ctx context.Context, i int, root *os.File) error) (release func(), err error) {
+func (s *Store) layersOf(ctx context.Context, d description, t *tally, fill func(ctx context.Context, i int, root *os.File) error) (func(), error) {
 	ids := d.config.RootFS.DiffIDs
 	releases := make([]func(), len(ids))
-	release = sync.OnceFunc(func() {
+	release := sync.OnceFunc(func() {
 		for _, f := range releases {
 			if f != nil {
 				f()
 			}
 		}
 	})
-	defer func() {
-		if err != nil {
-			release()
-		}
-	}()
 	first := map[v1.Hash]bool{}
 	for i, id := range ids {
 		if !first[id] && !s.layers.Has(layerName(id.Algorithm, id.Hex)) {
@@ -317,6 +312,7 @@ func (s *Store) layersOf(ctx context.Context, d description, t *tally, fill func
 		})
 	}
 	if err := g.Wait(); err != nil {
+		release()
 		return nil, err
 	}
 	return release, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -130,6 +131,39 @@ func TestFork(t *testing.T) {
 			h.leakless()
 		})
 	}
+}
+
+// A disk whose machine lost its power has a part of its files in its journal: as a layer,
+// too, it has them all.
+func TestSnapshotAfterAPowerCut(t *testing.T) {
+	h := realHost(t)
+	h.must("daemon", "start")
+	h.must("create", "-p", "shell", "-n", "a", "--block-all", "--disk", "64MiB")
+	h.sh("a", "for i in $(seq 200); do mkdir ~/d$i; echo $i >~/d$i/f; done; sync ~/d*/f")
+	dir := filepath.Join(h.state, "sandboxes", h.inspect("a").ID)
+	cut := func(from, to string) {
+		if out, err := exec.Command("cp", "--sparse=always", filepath.Join(dir, from), filepath.Join(dir, to)).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	cut("disk.img", "cut.img") // as it is on the disk now
+	h.must("stop", "a")
+	h.leakless()
+	if out, err := exec.Command("dumpe2fs", "-h", filepath.Join(dir, "cut.img")).CombinedOutput(); err != nil || !strings.Contains(string(out), "needs_recovery") {
+		t.Fatalf("nothing is in its journal: %v\n%s", err, out)
+	}
+	if err := os.Rename(filepath.Join(dir, "cut.img"), filepath.Join(dir, "disk.img")); err != nil {
+		t.Fatal(err)
+	}
+	h.must("fork", "a", "b")
+	if got := h.sh("b", "cat ~/d*/f | wc -l; ls -d ~/d* | wc -l"); got != "200\n200" {
+		t.Errorf("the fork has %q", got)
+	}
+	h.must("start", "a")
+	if got := h.sh("a", "cat ~/d*/f | wc -l"); got != "200" {
+		t.Errorf("the sandbox has %q", got)
+	}
+	h.leakless()
 }
 
 // A gigabyte that a stopped sandbox has is kept as fast as nothing.

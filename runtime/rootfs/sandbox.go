@@ -547,6 +547,9 @@ func (h *Host) Drain(ctx context.Context) error {
 	return nil
 }
 
+// Settle waits until what was unmounted from target has ended, its disk closed too.
+func (h *Host) Settle(ctx context.Context, target string) error { return h.awaitGone(ctx, target) }
+
 // awaitGone waits until what was unmounted from target has ended: two overlays
 // must not write to one upper.
 func (h *Host) awaitGone(ctx context.Context, target string) error {

@@ -44,6 +44,8 @@ type Rootfs interface {
 	// has no disk, has changed, in the same time whatever its size. It may be called
 	// again to finish what was broken off.
 	Commit(ctx context.Context, dir, target, layer string) error
+	// Settle waits for what Unmount left to the background at target.
+	Settle(ctx context.Context, target string) error
 	// Drain waits for what Unmount leaves to the background, for the audit.
 	Drain(ctx context.Context) error
 }
@@ -109,6 +111,9 @@ type Disks interface {
 	// disk.ErrDamaged where there is no disk and s has a quota.
 	// It stays until [Rootfs.Unmount].
 	Open(ctx context.Context, id string, s disk.Spec) error
+	// Settled tells whether the disk of a sandbox that does not run can be mounted as
+	// it lies there, without its journal; true without a disk.
+	Settled(id string) (bool, error)
 	// Device is the block device of an open disk, for limits on its use;
 	// disk.ErrNotOpen.
 	Device(id string) (disk.Device, error)

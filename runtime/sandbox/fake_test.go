@@ -140,6 +140,8 @@ func (m *machine) Commit(_ context.Context, dir, _, layer string) error {
 
 func (m *machine) Ready() bool { return true }
 
+func (m *machine) Settle(context.Context, string) error { return nil }
+
 func (m *machine) Prepare(context.Context) error { return nil }
 
 func (m *machine) Generation() string { return "g" }

@@ -165,6 +165,9 @@ func (m *Manager) takeChanges(o *operation) (rootfs.Base, error) {
 	if same, err := m.unchanged(o, rec); err != nil || same {
 		return rec.base(), err
 	}
+	if err := m.settleDisk(o, rec); err != nil {
+		return rootfs.Base{}, err
+	}
 	id, err := newID()
 	if err != nil {
 		return rootfs.Base{}, err
@@ -181,6 +184,30 @@ func (m *Manager) takeChanges(o *operation) (rootfs.Base, error) {
 	}
 	o.stage("committed")
 	return o.b.record().base(), nil
+}
+
+// settleDisk has what a power cut left in the journal of a sandbox's disk written to
+// where it belongs: as a layer it is mounted without one.
+func (m *Manager) settleDisk(o *operation, rec record) error {
+	// What is still being closed is not settled yet, and will be.
+	if err := m.opt.Rootfs.Settle(o.ctx, m.target(rec.ID)); err != nil {
+		return err
+	}
+	settled, err := m.opt.Disks.Settled(rec.ID)
+	if err != nil || settled {
+		return diskError(err)
+	}
+	if err := m.openDisk(o, rec); err != nil {
+		return err
+	}
+	m.closeDisk(rec.ID)
+	if err := m.opt.Rootfs.Settle(o.ctx, m.target(rec.ID)); err != nil {
+		return err
+	}
+	if settled, err = m.opt.Disks.Settled(rec.ID); err == nil && !settled {
+		err = fmt.Errorf("%w: its journal does not get empty", disk.ErrDamaged)
+	}
+	return diskError(err)
 }
 
 // unchanged tells whether there is nothing to make a layer of. What is on a disk is

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -199,6 +200,13 @@ func TestApplyOfHostileChanges(t *testing.T) {
 	proj, _ := h.project()
 	base := filepath.Dir(filepath.Dir(proj))
 	h.tree(0, "vault/", "vault/secret")
+	write := func(name string, uid int, mode os.FileMode) {
+		if err := errors.Join(os.WriteFile(proj+"/"+name, []byte("old"), 0o600), os.Chown(proj+"/"+name, uid, uid), os.Chmod(proj+"/"+name, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("closed", 1001, 0)
+	write("roots", 0, 0o600)
 	cove := h.members()
 	ann := func(args ...string) (string, error) { return cove(1001, proj, args...) }
 	if out, err := ann("create", "-n", "a", "-p", "base", "--block-all", "--mount", ".:/workspace:cow"); err != nil {
@@ -206,12 +214,16 @@ func TestApplyOfHostileChanges(t *testing.T) {
 	}
 	inside := `cd /workspace
 		ln -s ` + base + `/vault out; rm -rf sub; ln -s ` + base + `/vault sub; echo x > setuid; chmod 6755 setuid
-		echo '#!' > .git/hooks/post-checkout; echo evil > .envrc; mkfifo pipe; echo ok > plain`
+		echo '#!' > .git/hooks/post-checkout; echo evil > .envrc; mkfifo pipe; echo ok > plain
+		chmod 600 closed; echo new > closed; ! cat roots; ! rm -f roots; ! sudo -n cat roots`
 	if out, err := ann("exec", "a", "--", "sh", "-ec", inside); err != nil {
 		t.Fatal(out)
 	}
 	out, _ := ann("diff", "a", "--stat")
-	for _, want := range []string{"out  +1 -0  -> " + base + "/vault  [link out]", "T  sub", "[executable, setuid]", "post-checkout  +1 -0  [hook]", ".envrc  +1 -0  [envrc]", "CONFLICT: a socket, pipe"} {
+	if strings.Contains(out, "roots") {
+		t.Errorf("root's file was changed:\n%s", out)
+	}
+	for _, want := range []string{"M  closed  binary", "out  +1 -0  -> " + base + "/vault  [link out]", "T  sub", "[executable, setuid]", "post-checkout  +1 -0  [hook]", ".envrc  +1 -0  [envrc]", "CONFLICT: a socket, pipe"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("it lacks %q:\n%s", want, out)
 		}
@@ -219,8 +231,11 @@ func TestApplyOfHostileChanges(t *testing.T) {
 	if out, err := ann("apply", "a", "--yes"); err == nil || !strings.Contains(out, "pipe") {
 		t.Errorf("a pipe: %v %s", err, out)
 	}
-	if out, err := ann("apply", "a", "--yes", "setuid", "out", "sub", "plain"); err != nil {
+	if out, err := ann("apply", "a", "--yes", "setuid", "out", "sub", "plain", "closed"); err != nil {
 		t.Error(out)
+	}
+	if got := owner(t, proj+"/closed"); got != "1001:1001 600" {
+		t.Errorf("what was closed is %s", got)
 	}
 	if got := owner(t, proj+"/setuid"); got != "1001:1001 755" {
 		t.Errorf("the setuid program is %s", got)

@@ -245,11 +245,15 @@ func (c *comparer) file(e delta.Entry, host *delta.Base) error {
 	same := !changed && host.Size == e.Size
 	if same {
 		was, err := c.dir.open(e.Path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
-		if err != nil {
+		switch {
+		case errors.Is(err, unix.EACCES):
+			same = false // so that somebody decides
+		case err != nil:
 			return err
+		default:
+			defer func() { _ = was.Close() }()
+			old = bufio.NewReaderSize(was, 64<<10)
 		}
-		defer func() { _ = was.Close() }()
-		old = bufio.NewReaderSize(was, 64<<10)
 	}
 	buf, other := make([]byte, 64<<10), make([]byte, 64<<10)
 	for {

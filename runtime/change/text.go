@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"crypto/sha1" //nolint:gosec // git's names of contents
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -74,6 +75,9 @@ func (c *comparer) content(p string, size, limit int64) (data []byte, whole bool
 		return nil, false, nil
 	}
 	file, err := c.dir.open(p, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+	if errors.Is(err, unix.EACCES) {
+		return nil, false, nil // the caller's own, but closed to everybody
+	}
 	if err != nil {
 		return nil, false, err
 	}

@@ -191,7 +191,7 @@ func TestMountsAreCompleted(t *testing.T) {
 	m.run()
 	m.see("--mount /src/app/:/w")
 	m.key("tab") // nothing to complete: the next field
-	require.Equal(t, fieldEnv, m.app.form.form.Focus())
+	require.Equal(t, fieldVolumes, m.app.form.form.Focus())
 }
 
 func TestProfilesMountsStayWhenOneIsAdded(t *testing.T) {

@@ -252,6 +252,7 @@ func (m *Manager) create(o *operation, r CreateRequest, set *volume.Set) (err er
 	defer from.release()
 	b.mu.Lock()
 	b.rec.Base, b.rec.Config, b.rec.ImageID, b.rec.Snapshot = from.base, from.config, from.image, from.snapshot
+	b.rec.Hostname = from.hostname
 	b.rec.SetupDone, b.rec.SetupSteps = r.setup.SetupDone, r.setup.SetupSteps
 	b.mu.Unlock()
 	if err := m.materialize(o); err != nil {
@@ -291,7 +292,9 @@ func (m *Manager) materialize(o *operation) error {
 	b.file.Lock()
 	defer b.file.Unlock()
 	b.mu.Lock()
-	b.rec.Hostname = b.rec.Name
+	if b.rec.Hostname == "" {
+		b.rec.Hostname = b.rec.Name
+	}
 	rec := b.rec
 	b.mu.Unlock()
 	if err := m.links.Take(rec.Name, b.id); err != nil {

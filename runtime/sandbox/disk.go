@@ -36,9 +36,15 @@ func (m *Manager) freshRoot(rec record) rootfs.Fresh {
 	if rec.Build {
 		return rootfs.Fresh{} // it begins with what its steps are on
 	}
-	f := rootfs.Fresh{Hostname: rec.Name, GitConfig: gitConfig(rec.Spec)}
+	f := rootfs.Fresh{GitConfig: gitConfig(rec.Spec)}
+	// Where its files are those of another, PID 1 puts the new name in the place of
+	// that one's, and leaves the rest of them.
+	own := rec.Hostname == rec.Name
+	if own {
+		f.Hostname = rec.Name
+	}
 	if base := rec.base(); !base.Host {
-		f.Resolver, f.Dirs = true, m.opt.Layers.Lacks(base)
+		f.Resolver, f.Dirs = own, m.opt.Layers.Lacks(base)
 	}
 	return f
 }

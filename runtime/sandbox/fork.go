@@ -72,7 +72,7 @@ func (m *Manager) Fork(ctx context.Context, c Caller, ref string, r ForkRequest)
 	var wg sync.WaitGroup
 	for i, name := range names {
 		wg.Go(func() {
-			from := origin{base: state.base, config: rec.Config, image: rec.ImageID, snapshot: rec.Snapshot}
+			from := origin{base: state.base, config: rec.Config, image: rec.ImageID, snapshot: rec.Snapshot, hostname: rec.Hostname}
 			out.Sandboxes[i], out.Errors[i] = m.Create(ctx, c, CreateRequest{
 				Name: name, Spec: rec.Spec, Secrets: r.Secrets, Dirs: r.Dirs, ImageID: rec.ImageID, from: &from, setup: rec,
 			})

@@ -19,6 +19,8 @@ type origin struct {
 	// image is the id of the image, empty of the host's; snapshot that of the
 	// snapshot, empty without one.
 	image, snapshot string
+	// hostname is the one that its files have, where it is the state of a sandbox.
+	hostname string
 	// release unpins the layers, once they are recorded.
 	release func()
 }
@@ -45,7 +47,7 @@ func (m *Manager) originOf(o *operation, r CreateRequest) (origin, error) {
 		if err != nil {
 			return origin{}, &ImageError{Image: r.Spec.Image, Why: "you have no such snapshot", Hint: "cove snapshot ls lists those you have", Err: image.ErrNotFound}
 		}
-		return m.pin(origin{base: snap.Base, config: snap.Config, snapshot: snap.ID})
+		return m.pin(origin{base: snap.Base, config: snap.Config, snapshot: snap.ID, hostname: snap.Hostname})
 	}
 	img, release, err := m.imageOf(o, r)
 	if err != nil {

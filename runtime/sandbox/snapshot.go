@@ -101,7 +101,7 @@ func (m *Manager) snapshot(o *operation, name string) (Snapshot, error) {
 	rec := o.b.record()
 	snap := Snapshot{
 		Version: recordVersion, ID: id, Name: name, Owner: rec.Owner, Sandbox: rec.Name, Image: rec.Spec.Image, Parent: rec.Snapshot,
-		Created: m.now().UTC(), Base: state.base, Config: configOf(rec), Frozen: state.frozen, Copied: state.copied,
+		Created: m.now().UTC(), Base: state.base, Config: configOf(rec), Hostname: rec.Hostname, Frozen: state.frozen, Copied: state.copied,
 	}
 	if err := m.snapshots.add(snap); err != nil {
 		return Snapshot{}, err

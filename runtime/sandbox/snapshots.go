@@ -35,6 +35,8 @@ type Snapshot struct {
 	Created time.Time          `json:"created"`
 	Base    rootfs.Base        `json:"base"`
 	Config  config.ImageConfig `json:"config"`
+	// Hostname is the one that its files have, empty of a build.
+	Hostname string `json:"hostname,omitempty"`
 	// Frozen is for how long the sandbox stood still for it, Copied how many bytes
 	// were copied; 0 of one that was stopped.
 	Frozen time.Duration `json:"frozen,omitempty"`

@@ -32,7 +32,7 @@ func BenchmarkBudgets(b *testing.B) {
 	r := &report{b: b}
 	k := &bench{b: b, h: h, r: r, ctx: ctx, c: api.New(filepath.Join(h.run, "cove.sock"))}
 	k.spec = benchSpec(b, h)
-	for _, part := range []func(){k.oneByOne, k.states, k.echo, k.many, k.screen} {
+	for _, part := range []func(){k.oneByOne, k.states, k.cow, k.echo, k.many, k.screen} {
 		part()
 		r.print()
 	}

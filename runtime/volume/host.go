@@ -78,6 +78,7 @@ type Set struct {
 type source struct {
 	mount config.Mount
 	tree  *mount.Tree
+	look  *mount.Tree // of a copy-on-write mount; else nil
 	id    Identity
 	as    access
 }
@@ -94,9 +95,10 @@ func (s *Set) Identities() []Identity {
 	return ids
 }
 
-// Dir is the directory of the mount of that index, as a descriptor that only
-// leads to it (O_PATH) and stays the Set's.
-func (s *Set) Dir(index int) *os.File { return s.sources[index].tree.Dir() }
+// Dir is the directory of the copy-on-write mount of that index as it is on the host,
+// to look around in until the Set is closed: a descriptor that only leads to it
+// (O_PATH) and stays the Set's.
+func (s *Set) Dir(index int) *os.File { return s.sources[index].look.Dir() }
 
 // Close gives the directories back. What was attached stays mounted.
 func (s *Set) Close() error {
@@ -106,6 +108,9 @@ func (s *Set) Close() error {
 	var err error
 	for _, src := range s.sources {
 		err = errors.Join(err, src.tree.Close())
+		if src.look != nil {
+			err = errors.Join(err, src.look.Close())
+		}
 	}
 	s.sources = nil
 	return err
@@ -221,7 +226,16 @@ func (h *Host) add(set *Set, caller account, m config.Mount, dir *os.File, found
 	if err != nil {
 		return err
 	}
-	set.sources = append(set.sources, source{mount: m, tree: tree, id: found.id, as: as})
+	src := source{mount: m, tree: tree, id: found.id, as: as}
+	if m.Mode == config.MountCOW {
+		// A mount of its own, to look around in: whoever reads a directory is a
+		// writer to its mount for a moment (touch_atime(), fs/inode.c), and one
+		// with writers cannot be shifted.
+		if src.look, err = mount.CloneOpened(dir, true, h.opts.Namespaces...); err != nil {
+			return errors.Join(err, tree.Close())
+		}
+	}
+	set.sources = append(set.sources, src)
 	return nil
 }
 

@@ -96,7 +96,7 @@ func (k changesKeys) entries() []helpEntry {
 		e(k.diffUp, "scroll", "The lines, upwards."), e(k.diffDown, "scroll", "The lines, downwards."), e(k.pageUp, "page up", "The lines, a screen up."), e(k.pageDown, "page down", "The lines, a screen down."),
 		e(k.left, "left", "The lines, to the left."), e(k.right, "right", "Long lines, to the right."),
 		e(k.first, "first", "The first file."), e(k.last, "last", "The last one."),
-		e(k.copy, "copy", "Copy the lines, as a patch."), e(k.reload, "look again", "Ask anew what was changed: it is not asked by itself."),
+		e(k.copy, "copy", "Copy the lines."), e(k.reload, "look again", "Ask anew what was changed: it is not asked by itself."),
 		e(k.fault, "error", "Show the whole text of the error below the list."), e(k.leave, "close", "From the lines to the files, and back to the list."),
 	}
 }
@@ -276,12 +276,22 @@ func (v *changesView) Key(k tea.KeyPressMsg) (bool, tea.Cmd) {
 		v.app.showError()
 	case key.Matches(k, v.keys.copy):
 		if f := v.selected(); f != nil && v.diffs[f.key()].lines != nil {
-			return false, v.app.copy("the lines", text.CleanLines(strings.Join(v.diffs[f.key()].lines, "\n"))+"\n")
+			return false, v.app.copy("the lines", pasteable(v.diffs[f.key()].lines))
 		}
 	case key.Matches(k, v.keys.help):
 		v.app.dialogs.Open(newHelp(v.keys.entries()))
 	}
 	return false, nil
+}
+
+// pasteable are lines without what acts on a terminal that they are pasted into;
+// tabs stay.
+func pasteable(lines []string) string {
+	parts := strings.Split(strings.Join(lines, "\n")+"\n", "\t")
+	for i := range parts {
+		parts[i] = text.CleanLines(parts[i])
+	}
+	return strings.Join(parts, "\t")
 }
 
 // sideStep is how many cells a key moves the lines sideways, lineMost the bytes

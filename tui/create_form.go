@@ -10,6 +10,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/api"
+	"cove/runtime/lifecycle"
 	"cove/tui/dialog"
 	"cove/tui/form"
 	"cove/tui/text"
@@ -283,7 +284,10 @@ func (f *createForm) progress() string {
 	word := "creating"
 	if b := f.app.find(f.busy.id); b != nil && b.State.Passing() {
 		word = strings.ReplaceAll(string(b.State), "_", " ")
-		if b.Progress != "" {
+		switch {
+		case b.State == lifecycle.PullingSnapshot && b.Progress != "": // which says so itself
+			word = text.Clean(b.Progress)
+		case b.Progress != "":
 			word += ": " + text.Clean(b.Progress)
 		}
 	}

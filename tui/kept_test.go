@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	tea "charm.land/bubbletea/v2"
+
 	"cove/config"
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
@@ -347,6 +349,9 @@ func TestChangesPage(t *testing.T) {
 	m.run()
 	m.see("+    parts := strings.SplitN")
 	m.see("--- a line that looks like a header")
+	m.key("y")
+	cmd := m.cmds[len(m.cmds)-1]
+	require.Equal(t, fmt.Sprint(tea.SetClipboard(sampleDiff)()), fmt.Sprint(cmd()))
 	// One file.
 	m.key("a")
 	m.see("Apply src/auth/token.go?")

@@ -66,7 +66,7 @@ func (a *App) overview(p *page, b *api.Sandbox, h int) {
 	d := &a.detail
 	switch {
 	case d.about == b.ID && d.got != nil:
-		specPart(p, &d.got.Spec)
+		a.specPart(p, &d.got.Spec)
 		a.runningPart(p, d.got)
 	case d.about == b.ID && d.err != nil:
 		p.air()
@@ -182,7 +182,7 @@ func cores(n float64) string {
 }
 
 // specPart is what the sandbox was made from, in few words.
-func specPart(p *page, s *config.Spec) {
+func (a *App) specPart(p *page, s *config.Spec) {
 	size := func(n config.Size) string {
 		if n == 0 {
 			return "no limit"
@@ -244,6 +244,9 @@ func specPart(p *page, s *config.Spec) {
 	}
 	for _, m := range s.Mounts {
 		p.row("mount", m.Target+"  from "+m.Source+"  ("+m.Mode+")")
+		if m.Mode == config.MountCOW && a.opts.Changes != nil {
+			p.styled(" ", p.th.Muted, a.keyOf(actChanges)+" shows what it changed there")
+		}
 	}
 	for _, v := range s.Volumes {
 		mode := "rw"

@@ -92,46 +92,42 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-// Five forks of one that runs, and of one that has a disk of its own, go their own
-// ways; that their parent goes harms none.
+// Five forks of one that runs, and one of it stopped, go their own ways; that their
+// parent goes harms none.
 func TestFork(t *testing.T) {
-	for _, args := range [][]string{nil, {"--disk", "64MiB"}} {
-		t.Run(strings.Join(args, ""), func(t *testing.T) {
-			h := realHost(t)
-			h.must("daemon", "start")
-			h.must(append([]string{"create", "-p", "shell", "-n", "a", "--block-all", "--label", "k=v"}, args...)...)
-			h.sh("a", "echo common >~/f")
-			names := strings.Fields(h.must("fork", "a", "try", "--count", "5"))
-			if strings.Join(names, " ") != "try-1 try-2 try-3 try-4 try-5" {
-				t.Fatalf("made: %v", names)
-			}
-			if s := stateOf(h, "a"); s != lifecycle.Started {
-				t.Errorf("the parent is %s", s)
-			}
-			h.must("stop", "a")
-			if out := h.must("fork", "a"); out != "a-fork-1\n" {
-				t.Errorf("made: %q", out)
-			}
-			names = append(names, "a-fork-1")
-			h.refuse(1, []string{"try-1"}, "fork", "a", "try-1")
-			h.must("rm", "--now", "a")
-			for _, n := range names {
-				h.sh(n, "hostname >>~/f")
-			}
-			h.must(append([]string{"restart"}, names...)...)
-			for _, n := range names {
-				if got, want := h.sh(n, "cat ~/f; hostname; cat /etc/hostname"), fmt.Sprintf("common\n%s\n%s\n%s", n, n, n); got != want {
-					t.Errorf("%s has %q", n, got)
-				}
-			}
-			if i := h.inspect("try-2"); i.Labels["k"] != "v" {
-				t.Errorf("labels: %v", i.Labels)
-			}
-			h.leakless()
-			h.must(append([]string{"rm", "--now"}, names...)...)
-			h.leakless()
-		})
+	h := realHost(t)
+	h.must("daemon", "start")
+	h.must("create", "-p", "shell", "-n", "a", "--block-all", "--label", "k=v")
+	h.sh("a", "echo common >~/f")
+	names := strings.Fields(h.must("fork", "a", "try", "--count", "5"))
+	if strings.Join(names, " ") != "try-1 try-2 try-3 try-4 try-5" {
+		t.Fatalf("made: %v", names)
 	}
+	if s := stateOf(h, "a"); s != lifecycle.Started {
+		t.Errorf("the parent is %s", s)
+	}
+	h.must("stop", "a")
+	if out := h.must("fork", "a"); out != "a-fork-1\n" {
+		t.Errorf("made: %q", out)
+	}
+	names = append(names, "a-fork-1")
+	h.refuse(1, []string{"try-1"}, "fork", "a", "try-1")
+	h.must("rm", "--now", "a")
+	for _, n := range names {
+		h.sh(n, "hostname >>~/f")
+	}
+	h.must(append([]string{"restart"}, names...)...)
+	for _, n := range names {
+		if got, want := h.sh(n, "cat ~/f; hostname; cat /etc/hostname"), fmt.Sprintf("common\n%s\n%s\n%s", n, n, n); got != want {
+			t.Errorf("%s has %q", n, got)
+		}
+	}
+	if i := h.inspect("try-2"); i.Labels["k"] != "v" {
+		t.Errorf("labels: %v", i.Labels)
+	}
+	h.leakless()
+	h.must(append([]string{"rm", "--now"}, names...)...)
+	h.leakless()
 }
 
 // A disk whose machine lost its power has a part of its files in its journal: as a layer,

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +48,9 @@ type Driver struct {
 	open   map[string]*handle       // by sandbox
 	leave  map[string]chan struct{} // by sandbox: closed when the handle that was taken out is closed
 	last   map[string]string        // by sandbox: the loop device it had last
+
+	layering sync.Mutex
+	layers   map[string]string // by layer: the loop device it had last; guarded by layering
 }
 
 // handle is one open disk.
@@ -85,6 +87,7 @@ func New(o Options) (*Driver, error) {
 	d := &Driver{
 		log: o.Log, sandboxes: filepath.Join(o.StateDir, "sandboxes"), templates: filepath.Join(o.StateDir, templateDir),
 		prefix: "cove-" + o.Inst + "/", open: map[string]*handle{}, leave: map[string]chan struct{}{},
+		layers: map[string]string{},
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -303,7 +306,7 @@ func (d *Driver) find(id string, image *os.File) (*os.File, error) {
 	loop := d.last[id]
 	d.mu.Unlock()
 	if loop != "" {
-		if dev, err := reopen(loop, image); dev != nil || err != nil {
+		if dev, err := reopen(loop, image, false); dev != nil || err != nil {
 			return dev, err
 		}
 	}
@@ -314,7 +317,7 @@ func (d *Driver) find(id string, image *os.File) (*os.File, error) {
 	if loop = all[id]; loop == "" {
 		return nil, nil
 	}
-	return reopen(loop, image)
+	return reopen(loop, image, false)
 }
 
 // attach attaches and mounts an image that is locked, or not yet known to anybody. The
@@ -463,15 +466,6 @@ func (d *Driver) Device(id string) (Device, error) {
 	return Device{}, ErrNotOpen
 }
 
-// Attached lists the sandboxes of this instance for which some loop device serves an
-// image, their own or a layer's, with the device's name.
-func (d *Driver) Attached() (map[string]string, error) {
-	all, err := namedDevices(d.prefix)
-	for name, dev := range all {
-		if id, layer := strings.CutSuffix(name, layerMark); layer {
-			delete(all, name)
-			all[id] = dev
-		}
-	}
-	return all, err
-}
+// Attached lists the sandboxes of this instance whose images some loop device serves,
+// with the device's name.
+func (d *Driver) Attached() (map[string]string, error) { return attachedTo(d.prefix) }

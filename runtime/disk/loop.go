@@ -74,8 +74,12 @@ func attach(ctx context.Context, image *os.File, name string, readOnly bool) (_ 
 
 // reopen opens the loop device dev, by its name in /dev, if it is still the
 // image's; nil if not.
-func reopen(dev string, image *os.File) (*os.File, error) {
-	f, err := os.OpenFile("/dev/"+dev, unix.O_RDWR|unix.O_CLOEXEC, 0)
+func reopen(dev string, image *os.File, readOnly bool) (*os.File, error) {
+	flags := unix.O_RDWR
+	if readOnly {
+		flags = unix.O_RDONLY
+	}
+	f, err := os.OpenFile("/dev/"+dev, flags|unix.O_CLOEXEC, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -108,7 +112,7 @@ func reopen(dev string, image *os.File) (*os.File, error) {
 func attachedTo(prefix string) (map[string]string, error) {
 	all, err := namedDevices(prefix)
 	for name := range all {
-		if strings.Contains(name, layerMark) {
+		if strings.HasPrefix(name, layerMark) {
 			delete(all, name)
 		}
 	}

@@ -217,7 +217,7 @@ func loops(f Facts, add func(string, string, ...any)) error {
 			continue
 		}
 		if strings.HasPrefix(backing, f.StateDir+"/layers/") && slices.Contains(slices.Collect(maps.Values(f.Running)), true) {
-			continue // of a layer the name of the device tells for whom
+			continue // who lies on the layer the Manager asks by the device's name
 		}
 		if strings.HasPrefix(backing, f.StateDir+"/") {
 			add("loop", "%s on %s", filepath.Base(filepath.Dir(filepath.Dir(file))), backing)

@@ -255,7 +255,6 @@ func (h *Host) mountLayers(ctx context.Context, mounter *mount.Mounter, sandboxD
 		trees = append(trees, changes)
 	}
 	var roots, usrs []*mount.Tree // the topmost first
-	sandbox := filepath.Base(sandboxDir)
 	for _, name := range slices.Backward(b.Layers) {
 		layer := filepath.Join(h.layerDir, name)
 		if _, e := os.Lstat(filepath.Join(layer, disk.ImageFile)); e == nil {
@@ -264,7 +263,7 @@ func (h *Host) mountLayers(ctx context.Context, mounter *mount.Mounter, sandboxD
 					break
 				}
 				var t *mount.Tree
-				if t, err = h.opts.Disks.Layer(ctx, sandbox, layer, id); err != nil {
+				if t, err = h.opts.Disks.Layer(ctx, layer, id); err != nil {
 					break
 				}
 				trees = append(trees, t)

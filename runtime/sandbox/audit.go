@@ -58,11 +58,19 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look at the loop devices: %w", err)
 	}
+	layers, err := m.opt.Disks.AttachedLayers()
+	if err != nil {
+		return nil, fmt.Errorf("look at the loop devices: %w", err)
+	}
+	inUse := map[string]bool{}
 	m.mu.Lock()
 	for id, b := range m.boxes {
 		i := b.snapshot()
 		f.Sandboxes[id] = true
 		f.Running[id] = i.Pid != 0 || i.Op != "" || i.State == lifecycle.Unknown
+		for _, name := range b.record().Base.Layers {
+			inUse[name] = inUse[name] || f.Running[id]
+		}
 	}
 	m.mu.Unlock()
 	f.GPUs = m.gpuLeaks(f.Running)
@@ -72,6 +80,11 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 	for id, dev := range attached {
 		if !f.Running[id] {
 			f.Disks = append(f.Disks, fmt.Sprintf("%s for %s", dev, id))
+		}
+	}
+	for name, dev := range layers {
+		if !inUse[name] {
+			f.Disks = append(f.Disks, fmt.Sprintf("%s for the layer %s", dev, name))
 		}
 	}
 	return doctor.Audit(f)

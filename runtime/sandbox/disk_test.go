@@ -106,6 +106,8 @@ func (f *fakeDisks) Sync(string) error { return nil }
 
 func (f *fakeDisks) Trim(context.Context, string) error { return nil }
 
+func (f *fakeDisks) AttachedLayers() (map[string]string, error) { return nil, nil }
+
 func (f *fakeDisks) Settled(string) (bool, error) { return true, nil }
 
 func (f *fakeDisks) Attached() (map[string]string, error) {

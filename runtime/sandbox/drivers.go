@@ -137,6 +137,8 @@ type Disks interface {
 	// Attached lists the sandboxes whose images are attached to a device,
 	// whoever did it, with the device's name, for the audit.
 	Attached() (map[string]string, error)
+	// AttachedLayers is the same of the layers that are disks.
+	AttachedLayers() (map[string]string, error)
 }
 
 // Volumes takes directories of the host for mounts; their errors are

@@ -75,6 +75,28 @@ func (t *terminal) selected(name string) tuitest.Screen {
 	return t.Wait(name+" to be selected", func(sc tuitest.Screen) bool { return sc.Has("> " + name) })
 }
 
+// field goes to a field of the form that lies below.
+func (t *terminal) field(label string) {
+	t.t.Helper()
+	at := func(sc tuitest.Screen) string {
+		for _, l := range sc.Lines {
+			if _, l, ok := strings.Cut(l, "│ > "); ok {
+				return strings.Fields(l)[0]
+			}
+		}
+		return ""
+	}
+	for range 20 {
+		now := at(t.Wait("a field", func(sc tuitest.Screen) bool { return at(sc) != "" }))
+		if now == label {
+			return
+		}
+		t.Send("\t")
+		t.Wait("another field", func(sc tuitest.Screen) bool { l := at(sc); return l != "" && l != now })
+	}
+	t.t.Fatalf("there is no field %s\n%s", label, t.Screen().Text())
+}
+
 // enter attaches from the list, and waits until the shell answers to a word
 // that nobody has said before.
 func (t *terminal) enter(word string) {
@@ -220,7 +242,8 @@ func formStories() []story {
 			tt.See("$ cove create -p untrusted")
 			tt.Send("\tmade-here\t\t0.5\t256MiB\t99")
 			tt.See("$ cove create -p untrusted -n made-here --cpu 0.5 --memory 256MiB --pids 99")
-			tt.Send("\t\t\t\tA=it's \"here\"\x1b[BB=$b\tteam=ml\r")
+			tt.field("Variables")
+			tt.Send("A=it's \"here\"\x1b[BB=$b\tteam=ml\r")
 			tt.See("created made-here")
 			tt.selected("made-here")
 			d := s.inspect("made-here")

@@ -14,7 +14,7 @@ import (
 
 // An apply that is killed, or whose daemon is, leaves each file as it was or as it is
 // to be, and another makes the rest of it.
-func TestApplyKilled(t *testing.T) {
+func TestApplyKillRounds(t *testing.T) {
 	h := realHost(t)
 	base := h.tree(0, "proj/")
 	proj := base + "/proj"

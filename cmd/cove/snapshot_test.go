@@ -130,6 +130,38 @@ func TestFork(t *testing.T) {
 	h.leakless()
 }
 
+// What was changed in a copy-on-write mount stays the sandbox's own, whatever is made of
+// its state.
+func TestSnapshotKeepsCowChanges(t *testing.T) {
+	h := realHost(t)
+	h.must("daemon", "start")
+	for _, disk := range []string{"0", "64MiB"} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "f"), []byte("host\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		h.must("create", "-p", "shell", "-n", "a", "--block-all", "--disk", disk, "--mount", dir+":/workspace:cow")
+		h.must("exec", "-u", "root", "a", "--", "sh", "-c", "echo mine >/workspace/f; echo x >/home/dev/kept")
+		h.must("snapshot", "create", "a", "live"+strings.ToLower(disk))
+		h.must("stop", "a")
+		want := h.must("diff", "a")
+		h.must("snapshot", "create", "a", "cold"+strings.ToLower(disk))
+		if got := h.must("diff", "a"); got != want || !strings.Contains(got, "+mine") {
+			t.Errorf("disk %s: changed after a snapshot:\n%s\nbefore:\n%s", disk, got, want)
+		}
+		h.must("start", "a")
+		if got := h.sh("a", "cat /workspace/f ~/kept"); got != "mine\nx" {
+			t.Errorf("disk %s: inside: %q", disk, got)
+		}
+		h.must("fork", "a", "b")
+		if got := h.sh("b", "cat /workspace/f ~/kept"); got != "host\nx" {
+			t.Errorf("disk %s: in the fork: %q", disk, got)
+		}
+		h.must("rm", "--now", "a", "b")
+	}
+	h.leakless()
+}
+
 // A disk whose machine lost its power has a part of its files in its journal: as a layer,
 // too, it has them all.
 func TestSnapshotAfterAPowerCut(t *testing.T) {

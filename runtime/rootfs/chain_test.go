@@ -254,7 +254,7 @@ func TestCopyOfARunningSandbox(t *testing.T) {
 		var want []string
 		var copied int64
 		release, err := l.MakeClone(context.Background(), name, func(ctx context.Context, to *os.File) error {
-			c := NewCloner(upper, to)
+			c := NewCloner(upper, to, nil)
 			if err := c.HotPass(ctx); err != nil {
 				return err
 			}
@@ -280,5 +280,37 @@ func TestCopyOfARunningSandbox(t *testing.T) {
 		if t.Failed() {
 			return
 		}
+	}
+}
+
+// A copy that there is no room for is broken off, and leaves nothing.
+func TestCloneBrokenOff(t *testing.T) {
+	l, _, _ := newLayers(t)
+	top := t.TempDir()
+	if err := errors.Join(os.MkdirAll(filepath.Join(top, "root"), 0o755), os.Mkdir(filepath.Join(top, "usr"), 0o755),
+		os.WriteFile(filepath.Join(top, "root/big"), make([]byte, 2*admitEvery), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	from, err := os.Open(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = from.Close() }()
+	short, shared := errors.New("no room"), false
+	_, err = l.MakeClone(context.Background(), "snap-1", func(ctx context.Context, to *os.File) error {
+		c := NewCloner(from, to, func() error { return short })
+		err := c.Pass(ctx)
+		shared = err == nil && c.Copied() == 0 // XFS, btrfs: nothing to refuse
+		if shared {
+			err = short
+		}
+		return err
+	})
+	if !errors.Is(err, short) || l.Has("snap-1") {
+		t.Errorf("no room: %v", err)
+	}
+	left, err := os.ReadDir(l.dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -30,7 +30,14 @@ type Cloner struct {
 	// begin is when this pass began; tells says that the times of files tell all.
 	begin time.Time
 	tells bool
+	// admit, if not nil, is asked now and then whether to go on copying; asked is how
+	// much was copied when it was.
+	admit func() error
+	asked int64
 }
+
+// admitEvery is after how many bytes a Cloner asks whether to go on.
+const admitEvery = 16 << 20
 
 // clockGrain is more than files' times lag behind the clock: its tick.
 const clockGrain = 20 * time.Millisecond
@@ -52,9 +59,10 @@ type copiedAs struct {
 type inode struct{ dev, ino uint64 }
 
 // NewCloner makes a Cloner of the directory from, the upper of a sandbox, into the
-// empty directory to. Both stay the caller's.
-func NewCloner(from, to *os.File) *Cloner {
-	return &Cloner{from: from, to: to, seen: map[string]copiedAs{}, buf: make([]byte, 256<<10)}
+// empty directory to. Both stay the caller's. admit, if not nil, is asked now and then
+// while much is copied, and breaks it off by an error.
+func NewCloner(from, to *os.File, admit func() error) *Cloner {
+	return &Cloner{from: from, to: to, admit: admit, seen: map[string]copiedAs{}, buf: make([]byte, 256<<10)}
 }
 
 // Copied is how many bytes of files have been copied so far; what the file system
@@ -130,6 +138,8 @@ func (c *Cloner) dir(ctx context.Context, path string) error {
 		child := name
 		if path != "." {
 			child = path + "/" + name
+		} else if name == cowDir {
+			continue
 		}
 		if err := c.entry(ctx, d, name, child); err != nil && !vanished(err) {
 			return fmt.Errorf("%.200q: %w", child, err)
@@ -305,6 +315,17 @@ func (c *Cloner) file(ctx context.Context, d *os.File, name string, dir int, bas
 	return to.Close()
 }
 
+func (c *Cloner) mayGoOn(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if c.admit == nil || c.copied-c.asked < admitEvery {
+		return nil
+	}
+	c.asked = c.copied
+	return c.admit()
+}
+
 func (c *Cloner) pieces(ctx context.Context, from, to *os.File, size int64) error {
 	for at := int64(0); at < size; {
 		data, err := unix.Seek(int(from.Fd()), at, unix.SEEK_DATA)
@@ -321,7 +342,7 @@ func (c *Cloner) pieces(ctx context.Context, from, to *os.File, size int64) erro
 		r := io.NewSectionReader(from, data, hole-data)
 		w := io.NewOffsetWriter(to, data)
 		for {
-			if err := context.Cause(ctx); err != nil {
+			if err := c.mayGoOn(ctx); err != nil {
 				return err
 			}
 			n, err := r.Read(c.buf)

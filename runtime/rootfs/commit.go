@@ -94,6 +94,11 @@ func (l *Layers) freshUpper(top *os.File, name string) error {
 			return err
 		}
 	}
+	// What it changed in directories of the host's stays its own.
+	err := os.Rename(filepath.Join(l.dir, name, cowDir), filepath.Join(top.Name(), fresh, cowDir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("keep what was changed in the host's directories: %w", err)
+	}
 	if err := unix.Renameat(int(top.Fd()), fresh, int(top.Fd()), Upper); err != nil {
 		return fmt.Errorf("make the sandbox's root: %w", err)
 	}

@@ -24,13 +24,14 @@ func TestTake(t *testing.T) {
 	}
 	plant(t, filepath.Join(dir, upperRoot), 0o644, "srv/data")
 	plant(t, filepath.Join(dir, upperUsr), 0o644, "bin/tool")
+	plant(t, filepath.Join(dir, Cow("0")), 0o644, "changed")
 	top := filepath.Join(dir, upperRoot)
 	if err := errors.Join(unix.Setxattr(top, "user.k", []byte("v"), 0), unix.Chmod(top, 0o751)); err != nil {
 		t.Fatal(err)
 	}
 	check := func(when string) {
 		t.Helper()
-		for _, f := range []string{"layers/l-1/root/srv/data", "layers/l-1/usr/bin/tool", "sandboxes/a/upper/usr", "sandboxes/a/work/root"} {
+		for _, f := range []string{"layers/l-1/root/srv/data", "layers/l-1/usr/bin/tool", "sandboxes/a/upper/usr", "sandboxes/a/upper/cow/0/changed", "sandboxes/a/work/root"} {
 			if _, err := os.Lstat(filepath.Join(state, f)); err != nil {
 				t.Errorf("%s: %v", when, err)
 			}
@@ -55,10 +56,9 @@ func TestTake(t *testing.T) {
 	}
 	check("taken again")
 	// Killed behind the rename, and once more before the end.
-	if err := os.RemoveAll(filepath.Join(dir, Upper)); err != nil {
+	if err := errors.Join(os.Rename(filepath.Join(dir, Upper), filepath.Join(dir, Upper+".new")), os.Remove(filepath.Join(dir, Upper+".new", layerUsr))); err != nil {
 		t.Fatal(err)
 	}
-	plant(t, filepath.Join(dir, Upper+".new"), 0o755, layerRoot+"/")
 	if err := l.Take(dir, "l-1"); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,11 @@ import (
 // Cow is the directory, among a sandbox's own files, that holds what it has changed
 // in the copy-on-write mount of that key. It lies in [Upper], and so goes into
 // archives and counts against the disk; snapshots and forks do not take it.
-func Cow(key string) string { return Upper + "/cow/" + key }
+func Cow(key string) string { return Upper + "/" + cowDir + "/" + key }
+
+// cowDir is the directory of Upper that holds what was changed in directories of the
+// host's: no layer has any of it.
+const cowDir = "cow"
 
 // nobody is who the files of ids that the sandbox does not have belong to.
 const nobody = 65534

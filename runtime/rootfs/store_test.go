@@ -205,7 +205,7 @@ func TestClone(t *testing.T) {
 	defer from.Close()
 	var c *Cloner
 	release, err := l.MakeClone(t.Context(), "snap-1", func(ctx context.Context, to *os.File) error {
-		c = NewCloner(from, to)
+		c = NewCloner(from, to, nil)
 		for again := time.Now().Add(time.Minute); ; {
 			before := c.Copied()
 			if err := c.HotPass(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -142,7 +143,7 @@ func (m *Manager) keepState(o *operation) (keptState, error) {
 	if n := len(rec.base().Layers); n >= maxDepth {
 		return keptState{}, &ConflictError{Name: rec.Name, State: o.from, Why: fmt.Sprintf("it lies on %d layers, the most there can be; they are being merged, try again in a while", n)}
 	}
-	if o.from == lifecycle.Stopped {
+	if o.from == lifecycle.Stopped && !onDiskWithCow(rec.Spec) {
 		base, err := m.takeChanges(o)
 		if err != nil {
 			return keptState{}, err
@@ -150,6 +151,12 @@ func (m *Manager) keepState(o *operation) (keptState, error) {
 		return m.pinned(base)
 	}
 	return m.copyState(o)
+}
+
+// onDiskWithCow tells whether what was changed in directories of the host's, which stays
+// the sandbox's own, lies on its disk: that cannot become a layer then.
+func onDiskWithCow(s config.Spec) bool {
+	return s.Resources.Disk > 0 && slices.ContainsFunc(s.Mounts, func(m config.Mount) bool { return m.Mode == config.MountCOW })
 }
 
 func (m *Manager) pinned(base rootfs.Base) (keptState, error) {
@@ -265,7 +272,8 @@ func (m *Manager) freshDisk(ctx context.Context, rec record) error {
 	return err
 }
 
-// copyState copies what a sandbox that runs, or is paused, has changed.
+// copyState copies what a sandbox has changed that runs, or is paused, or whose disk
+// stays its own.
 func (m *Manager) copyState(o *operation) (state keptState, err error) {
 	b := o.b
 	rec := b.record()
@@ -273,7 +281,17 @@ func (m *Manager) copyState(o *operation) (state keptState, err error) {
 	if err != nil {
 		return keptState{}, err
 	}
-	top, err := m.runningFiles(rec)
+	var top *os.File
+	if o.from == lifecycle.Stopped {
+		if err := m.finishCommit(o.ctx, b); err != nil {
+			return keptState{}, err
+		}
+		rec = b.record()
+		top, err = m.openFiles(o, rec)
+		defer m.closeDisk(rec.ID)
+	} else {
+		top, err = m.runningFiles(rec)
+	}
 	if err != nil {
 		return keptState{}, err
 	}
@@ -285,7 +303,7 @@ func (m *Manager) copyState(o *operation) (state keptState, err error) {
 	defer func() { _ = from.Close() }()
 	layer := snapshotLayer + id
 	state.release, err = m.opt.Layers.MakeClone(o.ctx, layer, func(ctx context.Context, to *os.File) error {
-		c := rootfs.NewCloner(from, to)
+		c := rootfs.NewCloner(from, to, m.guard.admit)
 		for range hotPasses {
 			before := c.Copied()
 			if err := o.point("copying"); err != nil {
@@ -339,7 +357,7 @@ func (m *Manager) runningFiles(rec record) (*os.File, error) {
 func (m *Manager) standStill(o *operation, do func() error) (time.Duration, error) {
 	b := o.b
 	b.mu.Lock()
-	frozen := b.frozen
+	frozen := b.frozen || o.from == lifecycle.Stopped
 	b.mu.Unlock()
 	begin := time.Now()
 	if frozen {

@@ -506,19 +506,24 @@ func TestHostileImages(t *testing.T) {
 	h.leaveNoLayer()
 }
 
-// TestImport: images from files of the caller's.
-func TestImport(t *testing.T) {
-	h := realHost(t)
-	dir := t.TempDir()
-	img := busybox(t)
+// saveImage writes the image of busybox as docker save does.
+func saveImage(t testing.TB, path string) {
+	t.Helper()
 	ref, err := name.NewTag("example.org/box:7")
 	if err != nil {
 		t.Fatal(err)
 	}
-	saved := filepath.Join(dir, "saved.tar")
-	if err := tarball.WriteToFile(saved, ref, img); err != nil {
+	if err := tarball.WriteToFile(path, ref, busybox(t)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestImport: images from files of the caller's.
+func TestImport(t *testing.T) {
+	h := realHost(t)
+	dir := t.TempDir()
+	saved := filepath.Join(dir, "saved.tar")
+	saveImage(t, saved)
 	if got := h.must("image", "import", saved); got != "example.org/box:7\n" {
 		t.Errorf("import: %q", got)
 	}

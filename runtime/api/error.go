@@ -23,6 +23,7 @@ const (
 	CodeSetup       Code = "setup"       // a setup step of the profile's failed; the sandbox is there, in the state error
 	CodeImage       Code = "image"       // the registry refused, or what came is no image
 	CodeBuild       Code = "build"       // a step of a build failed; the sandbox of the build is there, in the state build_failed
+	CodeArchive     Code = "archive"     // an archive is damaged, or none of cove's
 	CodeExhausted   Code = "exhausted"   // disk, ids or memory ran out
 	CodeUnavailable Code = "unavailable" // the daemon or the sandbox does not answer
 	CodeInternal    Code = "internal"    // a fault of cove or of the host
@@ -75,6 +76,7 @@ var (
 	ErrSetup       = &Error{Code: CodeSetup}
 	ErrImage       = &Error{Code: CodeImage}
 	ErrBuild       = &Error{Code: CodeBuild}
+	ErrArchive     = &Error{Code: CodeArchive}
 	ErrExhausted   = &Error{Code: CodeExhausted}
 	ErrUnavailable = &Error{Code: CodeUnavailable}
 	ErrInternal    = &Error{Code: CodeInternal}
@@ -85,7 +87,7 @@ func (e *Error) Status() int {
 	switch e.Code {
 	case CodeInvalid:
 		return http.StatusBadRequest
-	case CodeUnsupported, CodeSetup, CodeImage, CodeBuild:
+	case CodeUnsupported, CodeSetup, CodeImage, CodeBuild, CodeArchive:
 		return http.StatusUnprocessableEntity
 	case CodeNotFound:
 		return http.StatusNotFound

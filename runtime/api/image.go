@@ -95,7 +95,10 @@ type Progress struct {
 	// One of these is in the last.
 	Image    *Image    `json:"image,omitempty"`
 	Snapshot *Snapshot `json:"snapshot,omitempty"`
-	Error    *Error    `json:"error,omitempty"`
+	Sandbox  *Sandbox  `json:"sandbox,omitempty"`
+	// Left is what a sandbox that came in has not of what it had, in words.
+	Left  []string `json:"left,omitempty"`
+	Error *Error   `json:"error,omitempty"`
 }
 
 // Images lists the images that the caller has, by name. Stable.

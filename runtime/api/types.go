@@ -32,6 +32,8 @@
 //	POST   /sandboxes/{ref}/snapshot  SnapshotRequest -> 201 Snapshot
 //	POST   /sandboxes/{ref}/fork      ForkRequest -> 201 ForkResult
 //	GET    /snapshots                 []Snapshot
+//	POST   /sandboxes/{ref}/export    upgraded to a stream of frames
+//	POST   /import                    MoveRequest, upgraded to a stream of frames
 //	POST   /snapshots/build           BuildRequest, upgraded to a stream of frames
 //	POST   /sandboxes/{ref}/rebuild   upgraded to a stream of frames
 //	POST   /snapshots/rm              SnapshotRef -> Snapshot as it was

@@ -43,6 +43,16 @@ func (Files) Save(ctx context.Context, dir *os.File, name string, tree *os.File,
 	return Save(ctx, dir, name, tree, o)
 }
 
+// Send is [Write].
+func (Files) Send(ctx context.Context, w io.Writer, tree *os.File, o WriteOptions) (Manifest, error) {
+	return Write(ctx, w, tree, o)
+}
+
+// ReadMeta is [Read].
+func (Files) ReadMeta(ctx context.Context, from io.Reader, tree *os.File, o ReadOptions) (json.RawMessage, Manifest, error) {
+	return Read(ctx, from, tree, o)
+}
+
 // Read is [Read], without what is kept beside the tree.
 func (Files) Read(ctx context.Context, from io.Reader, tree *os.File, o ReadOptions) (Manifest, error) {
 	_, m, err := Read(ctx, from, tree, o)

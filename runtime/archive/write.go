@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -26,6 +27,9 @@ type WriteOptions struct {
 	Meta json.RawMessage
 	// Threads is how many compress at once; 0 means two.
 	Threads int
+	// Mounted are open directories that stand for those of their names at the top of
+	// the tree: what is mounted there. They stay the caller's.
+	Mounted map[string]*os.File
 	// Progress, if not nil, is told now and then how many bytes of files have
 	// been read.
 	Progress func(bytes int64)
@@ -150,6 +154,9 @@ func (w *writer) child(d *os.File, base, name string) error {
 		w.m.Skipped++
 		return nil
 	case unix.S_IFDIR:
+		if m := w.o.Mounted[strings.TrimPrefix(name, treeName)]; m != nil {
+			return w.mounted(m, name+"/")
+		}
 		sub, err := mount.OpenWithin(d, base, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return err
@@ -195,6 +202,19 @@ func (w *writer) child(d *os.File, base, name string) error {
 		return fmt.Errorf("%s is of an unknown kind (mode %#o)", name, st.Mode)
 	}
 	return w.entry(h)
+}
+
+// mounted writes what is mounted in the tree.
+func (w *writer) mounted(m *os.File, name string) error {
+	d, err := mount.OpenWithin(m, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &st); err != nil {
+		return errors.Join(err, d.Close())
+	}
+	return w.directory(d, name, &st)
 }
 
 // linked tells the first name of a file that has several, and remembers it.

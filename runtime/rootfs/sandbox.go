@@ -165,14 +165,28 @@ func (h *Host) Mount(ctx context.Context, sandboxDir, target string, base uint32
 	if !within(h.opts.RunDir, target) || filepath.Clean(target) == filepath.Clean(h.opts.RunDir) {
 		return fmt.Errorf("mount root: target %q is not below %s", target, h.opts.RunDir)
 	}
-	if err := h.awaitGone(ctx, target); err != nil {
-		return err
-	}
 	id, err := h.opts.IDMaps.Get(ctx, base)
 	if err != nil {
 		return fmt.Errorf("mount root: %w", err)
 	}
 	defer func() { _ = id.Close() }()
+	return h.mountAs(ctx, sandboxDir, target, id, b)
+}
+
+// View mounts a root as Mount does, with the owners that files have on disk, for
+// the daemon to read it while the sandbox does not run. It ends as that does.
+func (h *Host) View(ctx context.Context, sandboxDir, target string, b Base) error {
+	if err := b.Validate(); err != nil {
+		return fmt.Errorf("mount root: %w", err)
+	}
+	return h.mountAs(ctx, sandboxDir, target, nil, b)
+}
+
+// mountAs is Mount with owners shifted by id, or not where that is nil.
+func (h *Host) mountAs(ctx context.Context, sandboxDir, target string, id *mount.IDMap, b Base) (err error) {
+	if err := h.awaitGone(ctx, target); err != nil {
+		return err
+	}
 	dir, err := h.makeTarget(target)
 	if err != nil {
 		return fmt.Errorf("mount root: %w", err)

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -81,6 +82,14 @@ func (m *machine) Save(ctx context.Context, dir *os.File, name string, tree *os.
 		m.archiving(ctx)
 	}
 	return archive.Save(ctx, dir, name, tree, o)
+}
+
+func (m *machine) Send(ctx context.Context, w io.Writer, tree *os.File, o archive.WriteOptions) (archive.Manifest, error) {
+	return archive.Write(ctx, w, tree, o)
+}
+
+func (m *machine) ReadMeta(ctx context.Context, from io.Reader, tree *os.File, o archive.ReadOptions) (json.RawMessage, archive.Manifest, error) {
+	return archive.Read(ctx, from, tree, o)
 }
 
 func (m *machine) Read(ctx context.Context, from io.Reader, tree *os.File, o archive.ReadOptions) (archive.Manifest, error) {

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"os"
 	"time"
@@ -34,6 +35,8 @@ type Rootfs interface {
 	// sandbox in rootfs.Cow of key; the caller attaches and closes it. It ends
 	// with the root at target.
 	MountCow(ctx context.Context, dir, target string, base uint32, lower *mount.Tree, key string) (*mount.Merged, error)
+	// View mounts it with the owners that files have on disk, for the daemon to read.
+	View(ctx context.Context, dir, target string, b rootfs.Base) error
 	// Detach takes it out of the daemon's tree of mounts, once the sandbox
 	// has its own.
 	Detach(target string) error
@@ -315,9 +318,13 @@ type CPUTimer interface {
 
 // Archiver keeps trees of files in archives. Errors are those of package archive.
 type Archiver interface {
+	// Send writes the archive of tree to w.
+	Send(ctx context.Context, w io.Writer, tree *os.File, o archive.WriteOptions) (archive.Manifest, error)
 	// Save keeps tree as the file name in dir, proved by reading it back. When it
 	// fails all is as before.
 	Save(ctx context.Context, dir *os.File, name string, tree *os.File, o archive.WriteOptions) (archive.Manifest, error)
 	// Read makes the tree of an archive below an empty directory.
 	Read(ctx context.Context, from io.Reader, tree *os.File, o archive.ReadOptions) (archive.Manifest, error)
+	// ReadMeta is Read that gives what is kept beside the tree.
+	ReadMeta(ctx context.Context, from io.Reader, tree *os.File, o archive.ReadOptions) (json.RawMessage, archive.Manifest, error)
 }

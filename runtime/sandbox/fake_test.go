@@ -142,6 +142,10 @@ func (m *machine) Ready() bool { return true }
 
 func (m *machine) Settle(context.Context, string) error { return nil }
 
+func (m *machine) View(ctx context.Context, dir, target string, b rootfs.Base) error {
+	return m.Mount(ctx, dir, target, 0, b)
+}
+
 func (m *machine) Prepare(context.Context) error { return nil }
 
 func (m *machine) Generation() string { return "g" }

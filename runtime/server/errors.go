@@ -10,6 +10,7 @@ import (
 
 	"cove/config"
 	"cove/runtime/api"
+	"cove/runtime/archive"
 	"cove/runtime/cow"
 	"cove/runtime/guest"
 	"cove/runtime/image"
@@ -57,6 +58,8 @@ func apiError(err error) *api.Error {
 		// The same words for one that is not there and one that is
 		// somebody else's.
 		return &api.Error{Code: api.CodeNotFound, Message: sandbox.ErrNotFound.Error()}
+	case errors.Is(err, archive.ErrDamaged), errors.Is(err, archive.ErrHostile), errors.Is(err, archive.ErrTooLarge), errors.Is(err, archive.ErrVersion):
+		return &api.Error{Code: api.CodeArchive, Message: err.Error()}
 	case errors.Is(err, sandbox.ErrNoSnapshot):
 		return &api.Error{Code: api.CodeNotFound, Message: sandbox.ErrNoSnapshot.Error()}
 	case errors.Is(err, sandbox.ErrExists):

@@ -50,6 +50,8 @@ type Manager interface {
 	Snapshots(ctx context.Context, c sandbox.Caller) ([]sandbox.SnapshotInfo, error)
 	RemoveSnapshot(ctx context.Context, c sandbox.Caller, ref string) (sandbox.SnapshotInfo, error)
 	Fork(ctx context.Context, c sandbox.Caller, ref string, r sandbox.ForkRequest) (sandbox.Forks, error)
+	Export(ctx context.Context, c sandbox.Caller, ref string, w io.Writer) error
+	Import(ctx context.Context, c sandbox.Caller, name string, r io.Reader) (i sandbox.Info, left []string, err error)
 	Build(ctx context.Context, c sandbox.Caller, r sandbox.BuildRequest) (sandbox.SnapshotInfo, error)
 	Rebuild(ctx context.Context, c sandbox.Caller, ref string, log io.Writer) (sandbox.SnapshotInfo, error)
 	Images(ctx context.Context, c sandbox.Caller) ([]sandbox.ImageInfo, error)

@@ -429,6 +429,19 @@ func (m *memory) Rebuild(_ context.Context, c sandbox.Caller, ref string, _ io.W
 	return aSnapshot(c, "s"), nil
 }
 
+func (m *memory) Export(_ context.Context, c sandbox.Caller, ref string, w io.Writer) error {
+	if _, err := m.Get(c, ref); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "archive")
+	return err
+}
+
+func (m *memory) Import(_ context.Context, c sandbox.Caller, name string, r io.Reader) (sandbox.Info, []string, error) {
+	_, err := io.Copy(io.Discard, r)
+	return sandbox.Info{ID: "0123456789ab", Name: name, Owner: c.UID}, nil, err
+}
+
 // anImage is the caller's only one.
 func anImage(c sandbox.Caller) sandbox.ImageInfo {
 	return sandbox.ImageInfo{Image: image.Image{ID: "sha256:" + strings.Repeat("ab", 32), Ref: "docker.io/library/debian:12", Owner: c.UID, Layers: []string{"sha256-1"}}, Size: 4096}

@@ -66,6 +66,8 @@ func routes() []route {
 		{method: http.MethodPost, path: "/sandboxes/{ref}/snapshot", handle: (*request).snapshot},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/fork", handle: (*request).fork, files: true},
 		{method: http.MethodGet, path: "/snapshots", handle: (*request).snapshots},
+		{method: http.MethodPost, path: "/sandboxes/{ref}/export", handle: (*request).export},
+		{method: http.MethodPost, path: "/import", handle: (*request).importSandbox},
 		{method: http.MethodPost, path: "/snapshots/build", handle: (*request).build},
 		{method: http.MethodPost, path: "/sandboxes/{ref}/rebuild", handle: (*request).rebuild},
 		{method: http.MethodPost, path: "/snapshots/rm", handle: (*request).removeSnapshot},

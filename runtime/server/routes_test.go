@@ -55,6 +55,8 @@ var surface = []struct {
 	{path: "/v1/sandboxes/%ref%/snapshot", allow: "POST", method: "POST", body: `{"name":"s"}`, status: 201},
 	{path: "/v1/sandboxes/%ref%/fork", allow: "POST", method: "POST", body: `{"count":2}`, status: 201},
 	{path: "/v1/snapshots", allow: "GET", method: "GET", status: 200},
+	{path: "/v1/sandboxes/%ref%/export", allow: "POST", method: "POST", body: `{}`, header: upgrade(), status: 101},
+	{path: "/v1/import", allow: "POST", method: "POST", body: `{"name":"i"}`, header: upgrade(), status: 101},
 	{path: "/v1/snapshots/build", allow: "POST", method: "POST", body: `{"dockerfile":"FROM host"}`, header: upgrade(), status: 101},
 	{path: "/v1/sandboxes/%ref%/rebuild", allow: "POST", method: "POST", body: `{}`, header: upgrade(), status: 101},
 	{path: "/v1/snapshots/rm", allow: "POST", method: "POST", body: `{"ref":"s"}`, status: 200},

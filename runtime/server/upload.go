@@ -39,7 +39,7 @@ func (q *request) upload(work func(ctx context.Context, in io.Reader, out io.Wri
 		q.failure = err
 		return nil
 	}
-	to := &frames{client: client}
+	to := &frames{client: client, kind: frame.Stderr}
 	body, feed := io.Pipe()
 	fed := make(chan struct{})
 	go func() {
@@ -94,6 +94,7 @@ func receive(to *frames, client io.Reader, w *io.PipeWriter) error {
 type frames struct {
 	mu     sync.Mutex
 	client *upgraded
+	kind   frame.Type // of what is written
 }
 
 func (f *frames) send(b []byte) error {
@@ -106,11 +107,11 @@ func (f *frames) send(b []byte) error {
 	return err
 }
 
-// Write sends p as stderr.
+// Write sends p as output.
 func (f *frames) Write(p []byte) (int, error) {
 	for rest := p; len(rest) > 0; {
 		n := min(len(rest), frame.Chunk)
-		if err := f.send(frame.Append(nil, frame.Stderr, rest[:n])); err != nil {
+		if err := f.send(frame.Append(nil, f.kind, rest[:n])); err != nil {
 			return 0, err
 		}
 		rest = rest[n:]

@@ -72,7 +72,7 @@ test-gpu: build test-deps ## on a machine with a GPU of NVIDIA's: CUDA in the sa
 
 soak: build test-deps vm-deps ## the long rounds: kill -9 of the daemon, here and in the guest, attach and detach
 	$(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=200 COVE_SOAK=1 \
-		COVE_CROWD=100 $(GO) test -count=1 -timeout 60m -v -run 'KillRounds|AttachRounds|ResizeRounds|Model|Crowd' ./cmd/cove ./runtime/sandbox
+		COVE_CROWD=100 $(GO) test -count=1 -timeout 60m -v -run 'KillRounds|AttachRounds|ResizeRounds|Model|Crowd|LargeTree|TestMove' ./cmd/cove ./runtime/sandbox ./runtime/archive
 	COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=100 COVE_SOAK=1 runtime/vmtest/suite -t 3600 -pkg cmd/cove -run 'TestGuest'
 
 bench: build test-deps ## what the design sets budgets for, beside runc and other programs, as ratios of one run; all figures in bin/bench.json

@@ -33,7 +33,6 @@ func Unenforced(s Spec) []Problem {
 	refuse(n.Ask, "network.ask", "true", "set it to false")
 
 	refuse(len(s.Ports) > 0, "ports", entries(len(s.Ports)), remove)
-	refuse(len(s.Volumes) > 0, "volumes", entries(len(s.Volumes)), remove)
 
 	return problems
 }

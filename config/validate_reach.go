@@ -141,11 +141,18 @@ func (v *validator) targets(mounts []Mount, volumes []Volume) {
 				v.bad(key+".name", "", "%v", err)
 			}
 			v.target(key+".target", e.Target, seen)
+			for _, m := range mounts {
+				if strings.HasPrefix(m.Target, e.Target+"/") {
+					v.bad(key+".target", "", "it would hide the mount at %s", quote(m.Target))
+				}
+			}
 			if e.Subpath != "" && v.str(key+".subpath", e.Subpath, maxPath) &&
 				(!filepath.IsLocal(e.Subpath) || path.Clean(e.Subpath) != e.Subpath) {
 				v.bad(key+".subpath", "", "%s is no clean path beneath the volume", quote(e.Subpath))
 			}
-			v.size(key+".quota", e.Quota)
+			if err := ValidQuota(e.Quota); err != nil {
+				v.bad(key+".quota", "", "%v", err)
+			}
 		}
 	}
 }
@@ -178,4 +185,12 @@ func (v *validator) target(key, p string, seen map[string]bool) {
 		v.bad(key, "", "%s is a target twice", quote(p))
 	}
 	seen[p] = true
+}
+
+// ValidQuota tells whether a volume can have that quota; 0 is none.
+func ValidQuota(s Size) error {
+	if s == 0 || s >= minDisk && s <= maxDisk {
+		return nil
+	}
+	return fmt.Errorf("%v cannot be the quota of a volume: want %v to %v, or 0 for none", s, minDisk, Size(maxDisk))
 }

@@ -36,6 +36,7 @@ func (a *app) runTUI(ctx context.Context) error {
 		Images:    backend{a},
 		Snapshots: backend{a},
 		Builds:    backend{a},
+		Volumes:   backend{a},
 		Changes:   backend{a},
 		Profiles:  profileSource(profiles, first),
 		ValidName: config.ValidName,

@@ -190,6 +190,21 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		return nil, err
 	}
 	giveBack(roots.Close)
+	volumesDir := filepath.Join(dirs.State, "volumes")
+	volumeDisks, err := disk.New(disk.Options{StateDir: volumesDir, Dir: volumesDir, Inst: inst + "v", Log: log})
+	if err != nil {
+		return nil, err
+	}
+	giveBack(volumeDisks.Close)
+	scratch := filepath.Join(dirs.Run, "volumes")
+	if err := clearScratch(scratch); err != nil {
+		return nil, err
+	}
+	volumes, err := volume.OpenStore(volume.StoreOptions{Dir: volumesDir, Scratch: scratch, Disks: volumeDisks, IDMaps: maps, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	giveBack(volumes.Close)
 	prepared := make(chan struct{})
 	prepareCtx, cancel := context.WithCancel(ctx)
 	giveBack(func() error { cancel(); <-prepared; return nil })
@@ -229,13 +244,14 @@ func openDrivers(ctx context.Context, dirs config.Dirs, machine *mount.Namespace
 		Meters:  groups.Meters(), CPUTimer: groups, Unwritten: groups, Archiver: archive.Files{},
 		Leases:  leases,
 		Network: net, NetworkCounter: net,
-		Bundler:  bundler{init: initPath, host: host, lxcfs: lxcfs.New(), log: log},
-		Volumes:  volume.New(volume.Options{Namespaces: []*mount.Namespace{machine}}),
-		Warnings: groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
-		IODevice: func() (cgroup.Device, error) { return cgroup.DeviceOf(dirs.State) },
-		GPUs:     gpus,
-		Probe:    prober(roots, disks, runc, groups, net, gpus, host),
-		OnStage:  failpoint(),
+		Bundler:      bundler{init: initPath, host: host, lxcfs: lxcfs.New(), log: log},
+		Volumes:      volume.New(volume.Options{Namespaces: []*mount.Namespace{machine}}),
+		NamedVolumes: volumes,
+		Warnings:     groups.Warnings(config.Resources{CPU: 1, Memory: 1, Pids: 1}),
+		IODevice:     func() (cgroup.Device, error) { return cgroup.DeviceOf(dirs.State) },
+		GPUs:         gpus,
+		Probe:        prober(roots, disks, runc, groups, net, gpus, host),
+		OnStage:      failpoint(),
 	}
 	if p := groups.Processors(); p != nil {
 		opt.Processors = p
@@ -348,4 +364,17 @@ func failpoint() func(op, stage string) {
 			select {} // not a step further
 		}
 	}
+}
+
+// clearScratch makes the directory for mounts of a moment. Those of a killed daemon
+// ended with its mount namespace.
+func clearScratch(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make %s: %w", dir, err)
+	}
+	left, err := os.ReadDir(dir)
+	for _, e := range left {
+		err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+	}
+	return err
 }

@@ -44,7 +44,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.rmCommand(), a.statsCommand(), a.eventsCommand())
 	a.addGroup(root, groupInside, a.execCommand(), a.attachCommand(), a.codeCommand(), a.cpCommand(), a.logsCommand())
 	a.addGroup(root, groupSystem,
-		a.profileCommand(), a.trustCommand(), a.gpuCommand(), a.imageCommand(), a.snapshotCommand(), a.forkCommand(), a.rebuildCommand(), a.importCommand(), a.daemonCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand())
+		a.profileCommand(), a.trustCommand(), a.gpuCommand(), a.imageCommand(), a.snapshotCommand(), a.forkCommand(), a.rebuildCommand(), a.importCommand(), a.volumeCommand(), a.daemonCommand(), a.doctorCommand(), a.versionCommand(), a.completionCommand())
 	root.Flags().BoolVar(&a.wantVersion, "version", false, "print the version")
 	root.SetHelpCommandGroupID(groupSystem)
 	root.SetFlagErrorFunc(flagError)

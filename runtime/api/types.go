@@ -37,6 +37,11 @@
 //	POST   /snapshots/build           BuildRequest, upgraded to a stream of frames
 //	POST   /sandboxes/{ref}/rebuild   upgraded to a stream of frames
 //	POST   /snapshots/rm              SnapshotRef -> Snapshot as it was
+//	GET    /volumes                   []Volume
+//	POST   /volumes                   VolumeRequest -> 201 Volume
+//	POST   /volumes/rm                VolumeRef -> Volume as it was
+//	POST   /sandboxes/{ref}/volumes   AttachVolumeRequest -> Sandbox
+//	POST   /sandboxes/{ref}/volumes/detach DetachVolumeRequest -> Sandbox
 //	GET    /images                    []Image
 //	POST   /images/pull               PullRequest -> Progress, one a line
 //	POST   /images/import             ImportRequest, upgraded to a stream of frames

@@ -20,6 +20,9 @@ import (
 type Options struct {
 	// StateDir is the daemon's state directory, which must exist.
 	StateDir string
+	// Dir is where the directories with the disks are, "sandboxes" in StateDir where it
+	// is empty.
+	Dir string
 	// Inst is the instance's six hex digits: the names of its loop devices
 	// begin with it.
 	Inst string
@@ -88,6 +91,9 @@ func New(o Options) (*Driver, error) {
 		log: o.Log, sandboxes: filepath.Join(o.StateDir, "sandboxes"), templates: filepath.Join(o.StateDir, templateDir),
 		prefix: "cove-" + o.Inst + "/", open: map[string]*handle{}, leave: map[string]chan struct{}{},
 		layers: map[string]string{},
+	}
+	if o.Dir != "" {
+		d.sandboxes = o.Dir
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)

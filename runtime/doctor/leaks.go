@@ -216,8 +216,9 @@ func loops(f Facts, add func(string, string, ...any)) error {
 		if below && f.Running[id] && name == "disk.img" {
 			continue
 		}
-		if strings.HasPrefix(backing, f.StateDir+"/layers/") && slices.Contains(slices.Collect(maps.Values(f.Running)), true) {
-			continue // who lies on the layer the Manager asks by the device's name
+		shared := strings.HasPrefix(backing, f.StateDir+"/layers/") || strings.HasPrefix(backing, f.StateDir+"/volumes/")
+		if shared && slices.Contains(slices.Collect(maps.Values(f.Running)), true) {
+			continue // of whom that is the Manager asks by the device's name
 		}
 		if strings.HasPrefix(backing, f.StateDir+"/") {
 			add("loop", "%s on %s", filepath.Base(filepath.Dir(filepath.Dir(file))), backing)

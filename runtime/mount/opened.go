@@ -137,3 +137,26 @@ func (t *Tree) Attach(dir *os.File) error {
 	}
 	return nil
 }
+
+// NamespaceOf opens the mount namespace of a process. Whether it still is the
+// process that was meant, the caller has to make sure of afterwards.
+func NamespaceOf(pid int) (*Namespace, error) {
+	f, err := os.OpenFile(fmt.Sprintf("/proc/%d/ns/mnt", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open a mount namespace: %w", err)
+	}
+	return &Namespace{file: f}, nil
+}
+
+// Within runs f in the namespace, on a thread that ends with it and whose working
+// directory is its own, with the namespace's root.
+func (n *Namespace) Within(f func(root *os.File) error) error {
+	return n.enter(func() error {
+		root, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		return f(root)
+	})
+}

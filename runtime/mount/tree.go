@@ -122,3 +122,22 @@ func fsName(path string) string {
 	}
 	return fmt.Sprintf("type %#x", st.Type)
 }
+
+// Place gives the tree a place in a new directory of dir, from which its
+// directories can be cloned, and opens its root. Close takes it away again.
+func (t *Tree) Place(dir string) (*os.File, error) {
+	if err := t.attach(dir); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(t.at, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+// Map has the tree, which must not be attached yet, shift owners by id. It can be
+// done once. Errors wrap [ErrNoIDMap].
+func (t *Tree) Map(id *IDMap) error {
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(id.ns.Fd())}
+	if err := unix.MountSetattr(int(t.root.Fd()), "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		return fmt.Errorf("%w: its file system (%s) cannot shift ids: %w", ErrNoIDMap, fsName(fdPath(t.root)), err)
+	}
+	return nil
+}

@@ -32,6 +32,9 @@ func (m *Manager) Audit(ctx context.Context) ([]doctor.Leak, error) {
 	if err := m.opt.Rootfs.Drain(ctx); err != nil {
 		return nil, fmt.Errorf("wait for file systems that are being unmounted: %w", err)
 	}
+	if m.opt.NamedVolumes != nil {
+		m.opt.NamedVolumes.Wait()
+	}
 	if err := m.opt.Network.Drain(ctx); err != nil {
 		return nil, fmt.Errorf("wait for links that are being deleted: %w", err)
 	}

@@ -106,8 +106,12 @@ func asInvalid(err error) error {
 	if !ok {
 		return err
 	}
+	list := "mounts"
+	if bad.Volume {
+		list = "volumes"
+	}
 	return &InvalidError{
-		Problems:    []config.Problem{{Key: fmt.Sprintf("mounts[%d]", bad.Index), Message: bad.Reason(), Hint: bad.Hint}},
+		Problems:    []config.Problem{{Key: fmt.Sprintf("%s[%d]", list, bad.Index), Message: bad.Reason(), Hint: bad.Hint}},
 		Unsupported: bad.Unsupported,
 	}
 }
@@ -255,6 +259,9 @@ func (m *Manager) create(o *operation, r CreateRequest, set *volume.Set) (err er
 	b.rec.Hostname = from.hostname
 	b.rec.SetupDone, b.rec.SetupSteps = r.setup.SetupDone, r.setup.SetupSteps
 	b.mu.Unlock()
+	if err := m.ensureVolumes(o.ctx, b); err != nil {
+		return err
+	}
 	if err := m.materialize(o); err != nil {
 		return err
 	}

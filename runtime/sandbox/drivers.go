@@ -144,6 +144,26 @@ type Disks interface {
 	AttachedLayers() (map[string]string, error)
 }
 
+// NamedVolumes keeps named volumes; their errors are those of package volume,
+// ENOSPC and those of package disk.
+type NamedVolumes interface {
+	Find(owner int, name string) (volume.Volume, error)
+	List() []volume.Volume
+	Create(ctx context.Context, owner int, name string, quota int64) (volume.Volume, error)
+	// Remove moves one that no sandbox has to grave.
+	Remove(v volume.Volume, grave string) error
+	// Attach mounts one in a sandbox, in the mount namespace of its PID 1, and Detach
+	// takes it away: volume.ErrBusy.
+	Attach(ctx context.Context, at *mount.Namespace, owner int, v config.Volume, r volume.Live) error
+	Detach(ctx context.Context, at *mount.Namespace, owner int, v config.Volume) error
+	// LetGo closes what is open of one that nobody has any more, in the background;
+	// Wait waits for that.
+	LetGo(v volume.Volume, used func() bool)
+	Wait()
+	// Used is in bytes, -1 while it is not known; it waits for nothing.
+	Used(v volume.Volume) int64
+}
+
 // Volumes takes directories of the host for mounts; their errors are
 // *[volume.Error] where the caller can mend it.
 type Volumes interface {

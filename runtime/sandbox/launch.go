@@ -125,6 +125,9 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 	if err := o.point("created"); err != nil {
 		return err
 	}
+	if err := m.attachVolumes(o.ctx, rec, run); err != nil {
+		return err
+	}
 	if err := m.opt.Runner.Start(o.ctx, b.id); err != nil {
 		return fmt.Errorf("start the container: %w", err)
 	}
@@ -340,6 +343,7 @@ func (m *Manager) release(b *box, base uint32) {
 	_ = g.Wait()
 	warn("cgroup", m.opt.Cgroups.Remove(ctx, b.id))
 	m.leave(b.id)
+	m.letGoVolumes(b)
 	for _, name := range []string{socketFile, runningFile, onlineFile} {
 		if err := os.Remove(filepath.Join(m.runDir(b.id), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			warn(name, err)

@@ -46,6 +46,9 @@ type Options struct {
 	Network Network
 	Bundler Bundler
 	Volumes Volumes
+	// NamedVolumes are those that users keep files in. It may be nil where no
+	// sandbox has any.
+	NamedVolumes NamedVolumes
 	// GPUs may be nil: the machine has none then.
 	GPUs GPUs
 	// Processors is nil where sandboxes run on all of them.
@@ -110,6 +113,8 @@ type Manager struct {
 	changes  *changes
 
 	automation *automation
+
+	volumes sync.Mutex // held while volumes are made, removed, or their users change
 
 	gpus  gpuClaims
 	guard *guard

@@ -62,6 +62,8 @@ func apiError(err error) *api.Error {
 		return &api.Error{Code: api.CodeArchive, Message: err.Error()}
 	case errors.Is(err, sandbox.ErrNoSnapshot):
 		return &api.Error{Code: api.CodeNotFound, Message: sandbox.ErrNoSnapshot.Error()}
+	case errors.Is(err, sandbox.ErrNoVolume):
+		return &api.Error{Code: api.CodeNotFound, Message: sandbox.ErrNoVolume.Error()}
 	case errors.Is(err, sandbox.ErrExists):
 		return &api.Error{Code: api.CodeExists, Message: sandbox.ErrExists.Error()}
 	case errors.As(err, &bad):

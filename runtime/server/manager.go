@@ -59,6 +59,11 @@ type Manager interface {
 	ImportImage(ctx context.Context, c sandbox.Caller, r image.ImportRequest) (sandbox.ImageInfo, error)
 	RemoveImage(ctx context.Context, c sandbox.Caller, ref string) (sandbox.ImageInfo, error)
 	PruneImages(ctx context.Context, c sandbox.Caller) (gone []sandbox.ImageInfo, freed int64, err error)
+	ListVolumes(c sandbox.Caller) []sandbox.VolumeInfo
+	CreateVolume(ctx context.Context, c sandbox.Caller, name string, quota config.Size) (sandbox.VolumeInfo, error)
+	RemoveVolume(ctx context.Context, c sandbox.Caller, name string) (sandbox.VolumeInfo, error)
+	AttachVolume(ctx context.Context, c sandbox.Caller, ref string, v config.Volume) (sandbox.Info, error)
+	DetachVolume(ctx context.Context, c sandbox.Caller, ref, target string) (sandbox.Info, error)
 	Audit(ctx context.Context) ([]doctor.Leak, error)
 	Checks(ctx context.Context) []doctor.Check
 	Warnings() []string

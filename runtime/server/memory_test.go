@@ -493,3 +493,32 @@ func (m *memory) GPUs(_ context.Context, c sandbox.Caller) []sandbox.GPU {
 func (m *memory) HostDisk() (sandbox.HostDisk, error) {
 	return sandbox.HostDisk{Space: disk.Space{Total: 100, Free: 9}, Reserve: 10, Low: true, Promised: 50}, nil
 }
+
+func aVolume(c sandbox.Caller, name string) sandbox.VolumeInfo {
+	var i sandbox.VolumeInfo
+	i.Name, i.Owner = name, c.UID
+	return i
+}
+
+func (m *memory) ListVolumes(c sandbox.Caller) []sandbox.VolumeInfo {
+	return []sandbox.VolumeInfo{aVolume(c, "v")}
+}
+
+func (m *memory) CreateVolume(_ context.Context, c sandbox.Caller, name string, _ config.Size) (sandbox.VolumeInfo, error) {
+	return aVolume(c, name), nil
+}
+
+func (m *memory) RemoveVolume(_ context.Context, c sandbox.Caller, name string) (sandbox.VolumeInfo, error) {
+	if name == "" {
+		return sandbox.VolumeInfo{}, sandbox.ErrNoVolume
+	}
+	return aVolume(c, name), nil
+}
+
+func (m *memory) AttachVolume(_ context.Context, c sandbox.Caller, ref string, _ config.Volume) (sandbox.Info, error) {
+	return m.Get(c, ref)
+}
+
+func (m *memory) DetachVolume(_ context.Context, c sandbox.Caller, ref, _ string) (sandbox.Info, error) {
+	return m.Get(c, ref)
+}

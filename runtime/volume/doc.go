@@ -26,6 +26,8 @@ import "fmt"
 type Error struct {
 	// Index is the mount's place in the Spec.
 	Index int
+	// Volume says that it is a named volume's, and Index the place among those.
+	Volume bool
 	// Message says what is wrong, Hint what to do; it may be empty.
 	Message, Hint string
 	// Unsupported says that the request is right, but this machine cannot.

@@ -122,6 +122,39 @@ func keptStories() []story {
 			tt.selected("agent")
 			tt.leave()
 		}},
+		{"a volume is made, and attached to a sandbox that runs", func(s *scene) {
+			tt := s.tui(120, 30)
+			tt.pick("box")
+			tt.Send("4")
+			tt.See("No volumes yet.")
+			tt.Send("n")
+			tt.See("New volume")
+			tt.Send("data\r")
+			tt.See("made the volume data")
+			tt.See("> data")
+			tt.Send("a")
+			tt.See("$ cove volume attach box data:/data")
+			tt.Send("\r")
+			tt.See("attached data to box as /data")
+			s.must("exec", "box", "--", "sh", "-c", "echo here > /data/file")
+			tt.Send("D")
+			tt.See("delete: data is attached to box; x detaches it")
+			tt.Send("x")
+			tt.See("Detach data from box?")
+			tt.Send("y")
+			tt.See("detached data from box")
+			if _, _, code := s.cove("exec", "box", "--", "test", "-e", "/data/file"); code != 1 {
+				s.t.Errorf("the file is there still: exit %d", code)
+			}
+			tt.Send("D")
+			tt.See("Delete the volume data?")
+			tt.Send("y")
+			tt.See("deleted the volume data")
+			tt.See("No volumes yet.")
+			tt.Send("q")
+			tt.selected("box")
+			tt.leave()
+		}},
 		{"a build fails, and says why", func(s *scene) {
 			file := filepath.Join(filepath.Dir(s.run), "Dockerfile")
 			if err := os.WriteFile(file, []byte("FROM host\nRUN echo it begins; ls /nowhere\n"), 0o600); err != nil {

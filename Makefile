@@ -62,7 +62,7 @@ fi
 endef
 
 test: build test-deps vm-deps ## the whole suite, as root: real sandboxes, real runc; and beside it test-vm
-	COVE_BIN=$(abspath $(BIN)) runtime/vmtest/beside $(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=$(ROUNDS) $(GO) test -timeout 11m ./...
+	COVE_BIN=$(abspath $(BIN)) runtime/vmtest/beside $(SUDO) env "PATH=$$PATH" COVE_BIN=$(abspath $(BIN)) COVE_ROUNDS=$(ROUNDS) $(GO) test -timeout 25m ./...
 
 test-vm: build vm-deps ## what needs a host with cgroup v2, in a guest of its own: RUN=TestGuestX, PKG=./runtime/x
 	COVE_BIN=$(abspath $(BIN)) runtime/vmtest/suite $(if $(RUN),-run '$(RUN)') $(if $(PKG),-pkg $(PKG))

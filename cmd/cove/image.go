@@ -19,7 +19,7 @@ import (
 )
 
 func (a *app) imageCommand() *cobra.Command {
-	return group("image", "Images that sandboxes are made from", a.imagePullCommand(), a.imageImportCommand(), a.imageLsCommand(), a.imageRmCommand(), a.imagePruneCommand())
+	return group("image", "Images that sandboxes are made from", a.imagePullCommand(), a.imageImportCommand(), a.imageExportCommand(), a.imageLsCommand(), a.imageRmCommand(), a.imagePruneCommand())
 }
 
 func (a *app) imagePullCommand() *cobra.Command {
@@ -124,6 +124,42 @@ func (a *app) imageImportCommand() *cobra.Command {
 	}
 	c.Flags().StringVarP(&ref, "name", "n", "", "what `REF` to call it (default: what the archive says)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (a *app) imageExportCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "export IMAGE|snapshot:NAME -o FILE|-",
+		Short: "Write an image, or a snapshot, to a file that docker load and others take",
+		Long: "Write an image, or a snapshot that lies on one, as a tar of an OCI image layout, which cove image import,\n" +
+			"docker load, podman load and skopeo take. What lies on this machine's own system is no image.",
+		Example:           "  cove image export snapshot:web -o web.tar\n  cove image export snapshot:web -o - | docker load",
+		Args:              exactly(1, "an image, or snapshot:NAME"),
+		ValidArgsFunction: a.imageNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if file == "" {
+				return usagef("takes the file to write with -o (- is standard output)")
+			}
+			if file == "-" && isTerminal(a.stdout) {
+				return usagef("-o - writes to standard output, which is a terminal")
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			defer stop()
+			client, err := a.client(ctx)
+			if err != nil {
+				return err
+			}
+			err = a.writeWhole(file, func(w io.Writer) error {
+				return client.ExportImage(ctx, api.ExportRequest{Ref: args[0]}, w)
+			})
+			if ctx.Err() != nil {
+				return context.Canceled
+			}
+			return explain(err, "")
+		},
+	}
+	c.Flags().StringVarP(&file, "output", "o", "", "the `FILE`; - is standard output")
 	return c
 }
 

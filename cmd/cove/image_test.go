@@ -548,7 +548,23 @@ func TestImport(t *testing.T) {
 			t.Errorf("%s: exit %d, %s", name, code, stderr)
 		}
 	}
-	h.must("rm", "--now", "b")
+	// A snapshot of it is an image for others, and here again.
+	h.must("exec", "-u", "root", "b", "--", "sh", "-c", "echo kept > /etc/kept; rm /bin/wc; rm -r /srv/app; mkdir /srv/app; echo new > /srv/app/new")
+	h.must("snapshot", "create", "b", "s")
+	exported := filepath.Join(dir, "exported.tar")
+	h.must("image", "export", "snapshot:s", "-o", exported)
+	if got := h.must("image", "import", exported); got != "localhost/s:latest\n" {
+		t.Errorf("imported again it is %q", got)
+	}
+	h.must("create", "-p", "shell", "-n", "again", "--image", "localhost/s:latest", "--block-all")
+	if got := h.must("exec", "-u", "0", "again", "--", "sh", "-c", "cat /etc/kept; ls /bin/wc 2>/dev/null; ls -A /srv/app; echo $GREETING"); got != "kept\nnew\nhello from the image\n" {
+		t.Errorf("in it: %q", got)
+	}
+	h.must("create", "-p", "shell", "-n", "hosted", "--block-all")
+	h.must("snapshot", "create", "hosted", "on-host")
+	h.refuse(1, []string{"own system"}, "image", "export", "snapshot:on-host", "-o", exported)
+	h.must("rm", "--now", "b", "again", "hosted")
+	h.must("snapshot", "rm", "s", "on-host")
 	h.must("image", "prune")
 	h.leaveNoLayer()
 	if _, err := os.Stat(saved); errors.Is(err, os.ErrNotExist) {

@@ -40,15 +40,21 @@ func (a *app) export(ctx context.Context, names []string, full bool, file string
 		}
 	}
 	defer a.showProgress(ctx, client, names[0])()
+	return a.writeWhole(file, func(w io.Writer) error { return a.exportTo(ctx, client, names[0], w) })
+}
+
+// writeWhole writes a file of the caller's, or standard output for "-": the file is
+// there whole or not at all.
+func (a *app) writeWhole(file string, write func(io.Writer) error) error {
 	if file == "-" {
-		return a.exportTo(ctx, client, names[0], a.stdout)
+		return write(a.stdout)
 	}
 	partial := file + ".partial"
 	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("%s: %w", partial, reasonOf(err))
 	}
-	err = a.exportTo(ctx, client, names[0], f)
+	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}

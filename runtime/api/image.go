@@ -72,8 +72,6 @@ type ImportRequest struct {
 type ExportRequest struct {
 	// Ref is an image's name or id, or "snapshot:NAME".
 	Ref string `json:"ref"`
-	// Docker has "docker load" of any age take it.
-	Docker bool `json:"docker,omitempty"`
 }
 
 // PruneReport is the answer to POST /v1/images/prune: what nothing uses goes.

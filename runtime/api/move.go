@@ -28,7 +28,19 @@ func (c *Client) Export(ctx context.Context, ref string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.streamAt(ctx, path, struct{}{})
+	return c.download(ctx, path, struct{}{}, w)
+}
+
+// ExportImage writes an image, or a snapshot, to w as a tar of an OCI image layout,
+// which docker load takes as well. What was written counts for nothing unless the
+// error is nil. Codes: not_found, conflict, exhausted. Stable.
+func (c *Client) ExportImage(ctx context.Context, r ExportRequest, w io.Writer) error {
+	return c.download(ctx, "/images/export", r, w)
+}
+
+// download sends a request whose answer is a stream, and writes that to w.
+func (c *Client) download(ctx context.Context, path string, in any, w io.Writer) error {
+	s, err := c.streamAt(ctx, path, in)
 	if err != nil {
 		return err
 	}

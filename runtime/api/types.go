@@ -45,6 +45,7 @@
 //	GET    /images                    []Image
 //	POST   /images/pull               PullRequest -> Progress, one a line
 //	POST   /images/import             ImportRequest, upgraded to a stream of frames
+//	POST   /images/export             ExportRequest, upgraded to a stream of frames
 //	POST   /images/rm                 ImageRequest -> Image
 //	POST   /images/prune              PruneReport
 //	GET    /gpus                      []GPU

@@ -262,7 +262,12 @@ func (m *Manager) create(o *operation, r CreateRequest, set *volume.Set) (err er
 	if err := m.ensureVolumes(o.ctx, b); err != nil {
 		return err
 	}
-	if err := m.materialize(o); err != nil {
+	keep, err := m.setupLayers(o, r.Secrets)
+	defer keep()
+	if err == nil && !b.made {
+		err = m.materialize(o)
+	}
+	if err != nil {
 		return err
 	}
 	if err := m.launchNew(o, r.Secrets, set); err != nil {

@@ -86,6 +86,7 @@ type Images interface {
 	Take(owner int, ref string) (img image.Image, release func(), err error)
 	Pull(ctx context.Context, owner int, r image.Request, progress func(image.Progress)) (img image.Image, release func(), err error)
 	Import(ctx context.Context, owner int, r image.ImportRequest) (img image.Image, release func(), err error)
+	Export(ctx context.Context, w io.Writer, r image.ExportRequest) error
 	Find(owner int, ref string) (image.Image, error)
 	List(owner int) []image.Image
 	Remove(img image.Image) error

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"cove/config"
 	"cove/runtime/image"
 	"cove/runtime/lifecycle"
 )
@@ -260,4 +262,40 @@ func (m *Manager) deletedLayers(use func([]string)) error {
 		}
 	}
 	return nil
+}
+
+// ExportImage writes an image, or, as "snapshot:NAME", a snapshot to w as a tar of an
+// OCI image layout. Errors: *[ImageError], *[ConflictError].
+func (m *Manager) ExportImage(ctx context.Context, c Caller, ref string, w io.Writer) error {
+	r := image.ExportRequest{}
+	if name, ok := config.SnapshotName(ref); ok {
+		snap, err := m.snapshots.find(c, name)
+		if err != nil {
+			return err
+		}
+		if snap.Base.Host {
+			return &ConflictError{Name: "snapshot " + snap.Name, Why: "it lies on this machine's own system, which is no image: cove archive --full takes all of a sandbox"}
+		}
+		at, err := m.pin(origin{base: snap.Base})
+		if err != nil {
+			return err
+		}
+		defer at.release()
+		r = image.ExportRequest{Ref: "localhost/" + snap.Name + ":latest", Layers: snap.Base.Layers, Config: snap.Config}
+	} else {
+		img, release, err := m.opt.Images.Take(c.UID, ref)
+		if err != nil {
+			return imageError(ref, err)
+		}
+		defer release()
+		r = image.ExportRequest{Ref: img.Ref, Layers: img.Layers, Config: img.Config}
+	}
+	if err := m.guard.admit(); err != nil {
+		return err
+	}
+	err := m.opt.Images.Export(ctx, w, r)
+	if errors.Is(err, image.ErrDiskLayer) {
+		return &ConflictError{Name: ref, Why: "a layer of it is the disk of a sandbox with a quota, which is no layer of an image"}
+	}
+	return noSpace(err)
 }

@@ -10,6 +10,7 @@ import (
 
 	"cove/runtime/frame"
 	"cove/runtime/guest"
+	"cove/runtime/lifecycle"
 )
 
 // setupTimeout bounds one setup step: a compiler may be built in it, and what
@@ -26,7 +27,11 @@ func (m *Manager) setup(o *operation, secrets map[string]string) error {
 	if rec.SetupDone || len(steps) == 0 {
 		return nil
 	}
-	log, err := createSetupLog(filepath.Join(m.stateDir(b.id), setupFile), secrets)
+	open := createSetupLog
+	if o.op == lifecycle.OpCreate && rec.SetupSteps > 0 {
+		open = continueSetupLog // behind what those steps printed that are kept as layers
+	}
+	log, err := open(filepath.Join(m.stateDir(b.id), setupFile), secrets)
 	if err != nil {
 		return noSpace(fmt.Errorf("keep what the setup prints: %w", err))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,33 @@ func createSetupLog(path string, secrets map[string]string) (*setupLog, error) {
 	l := &setupLog{file: f}
 	l.red = newRedactor(secrets, l.keep)
 	return l, nil
+}
+
+// continueSetupLog goes on with a log that was begun.
+func continueSetupLog(path string, secrets map[string]string) (*setupLog, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	n, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	l := &setupLog{file: f, head: int(min(n, setupHead))}
+	l.red = newRedactor(secrets, l.keep)
+	return l, nil
+}
+
+// rewind forgets what was printed since the log had n bytes, if it still can.
+func (l *setupLog) rewind(n int) {
+	l.red.flush()
+	if n >= setupHead || l.err != nil {
+		return
+	}
+	if l.err = l.file.Truncate(int64(n)); l.err == nil {
+		_, l.err = l.file.Seek(int64(n), io.SeekStart)
+	}
+	l.head, l.end, l.left, l.recent = n, nil, 0, nil
 }
 
 // Write takes what a step prints.

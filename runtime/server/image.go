@@ -166,3 +166,14 @@ func (q *request) importImage() error {
 		return api.Progress{Image: &img}, nil
 	})
 }
+
+// exportImage sends the tar of a layout as the stdout of a stream.
+func (q *request) exportImage() error {
+	var in api.ExportRequest
+	if err := q.streamBody(&in); err != nil {
+		return err
+	}
+	return q.download(func(ctx context.Context, out io.Writer) error {
+		return q.s.opt.Manager.ExportImage(ctx, q.caller, in.Ref, out)
+	})
+}

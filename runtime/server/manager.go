@@ -57,6 +57,7 @@ type Manager interface {
 	Images(ctx context.Context, c sandbox.Caller) ([]sandbox.ImageInfo, error)
 	PullImage(ctx context.Context, c sandbox.Caller, r image.Request, progress func(image.Progress)) (sandbox.ImageInfo, error)
 	ImportImage(ctx context.Context, c sandbox.Caller, r image.ImportRequest) (sandbox.ImageInfo, error)
+	ExportImage(ctx context.Context, c sandbox.Caller, ref string, w io.Writer) error
 	RemoveImage(ctx context.Context, c sandbox.Caller, ref string) (sandbox.ImageInfo, error)
 	PruneImages(ctx context.Context, c sandbox.Caller) (gone []sandbox.ImageInfo, freed int64, err error)
 	ListVolumes(c sandbox.Caller) []sandbox.VolumeInfo

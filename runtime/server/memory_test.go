@@ -466,6 +466,11 @@ func (m *memory) ImportImage(_ context.Context, c sandbox.Caller, r image.Import
 	return anImage(c), nil
 }
 
+func (m *memory) ExportImage(_ context.Context, _ sandbox.Caller, _ string, w io.Writer) error {
+	_, err := io.WriteString(w, "tar")
+	return err
+}
+
 func (m *memory) RemoveImage(_ context.Context, c sandbox.Caller, ref string) (sandbox.ImageInfo, error) {
 	if ref == "" {
 		return sandbox.ImageInfo{}, &sandbox.ImageError{Image: ref, Why: "none", Err: image.ErrNotFound}

@@ -79,6 +79,7 @@ func routes() []route {
 		{method: http.MethodGet, path: "/images", handle: (*request).images},
 		{method: http.MethodPost, path: "/images/pull", handle: (*request).pullImage},
 		{method: http.MethodPost, path: "/images/import", handle: (*request).importImage},
+		{method: http.MethodPost, path: "/images/export", handle: (*request).exportImage},
 		{method: http.MethodPost, path: "/images/rm", handle: (*request).removeImage},
 		{method: http.MethodPost, path: "/images/prune", handle: (*request).pruneImages},
 		{method: http.MethodGet, path: "/gpus", handle: (*request).gpus},

@@ -68,6 +68,7 @@ var surface = []struct {
 	{path: "/v1/images", allow: "GET", method: "GET", status: 200},
 	{path: "/v1/images/pull", allow: "POST", method: "POST", body: `{"ref":"debian:12"}`, status: 200},
 	{path: "/v1/images/import", allow: "POST", method: "POST", body: `{"ref":"debian:12"}`, header: upgrade(), status: 101},
+	{path: "/v1/images/export", allow: "POST", method: "POST", body: `{"ref":"debian:12"}`, header: upgrade(), status: 101},
 	{path: "/v1/images/rm", allow: "POST", method: "POST", body: `{"ref":"debian:12"}`, status: 200},
 	{path: "/v1/images/prune", allow: "POST", method: "POST", status: 200},
 	{path: "/v1/gpus", allow: "GET", method: "GET", status: 200},

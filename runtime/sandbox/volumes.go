@@ -218,7 +218,7 @@ func (b *box) uses(v volume.Volume) bool {
 		return false
 	}
 	switch b.op.op {
-	case lifecycle.OpCreate, lifecycle.OpStart, lifecycle.OpRestart, lifecycle.OpVolume:
+	case lifecycle.OpCreate, lifecycle.OpStart, lifecycle.OpRestart, lifecycle.OpRebuild, lifecycle.OpVolume:
 		return true
 	}
 	return false

@@ -27,32 +27,16 @@ func (q *request) export() error {
 // download makes the connection a stream whose stdout is what work writes; where work
 // fails its stderr is the error, as a line of JSON, and the exit status 1.
 func (q *request) download(work func(ctx context.Context, out io.Writer) error) error {
-	if q.s.under.streams.Err() != nil {
-		return errShutdown
-	}
-	client, err := q.upgrade()
+	to, ctx, end, err := q.openStream(frame.Stdout)
 	if err != nil {
-		return err
+		return q.notOpened(err)
 	}
-	client.touch = func() {}
-	defer func() { _ = client.Close() }()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(q.r.Context()))
-	defer cancel()
-	stop := context.AfterFunc(q.s.under.streams, func() { cancel(); _ = client.Close() })
-	defer stop()
-	to := &frames{client: client, kind: frame.Stdout}
-	begin, err := json.Marshal(frame.StartedInfo{})
-	if err != nil {
-		return err
-	}
-	if q.failure = to.send(frame.Append(nil, frame.Started, begin)); q.failure != nil {
-		return nil
-	}
+	defer end()
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		_, _ = io.Copy(io.Discard, client) // it sends nothing: this is its end
-		cancel()
+		_, _ = io.Copy(io.Discard, to.client) // it sends nothing: this is its end
+		end()
 	}()
 	var says []byte
 	status := frame.ExitStatus{}
@@ -69,7 +53,7 @@ func (q *request) download(work func(ctx context.Context, out io.Writer) error) 
 		out = frame.Append(out, frame.Stderr, says)
 	}
 	q.failure = to.send(frame.Append(out, frame.Exit, exit))
-	_ = client.Close()
+	end()
 	<-gone
 	return nil
 }

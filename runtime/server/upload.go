@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
@@ -18,35 +19,18 @@ import (
 // Progress, with an error where it failed. The exit status is 0 where it did not. It
 // ends with the client.
 func (q *request) upload(work func(ctx context.Context, in io.Reader, out io.Writer) (api.Progress, error)) error {
-	if q.s.under.streams.Err() != nil {
-		return errShutdown
-	}
-	client, err := q.upgrade()
+	to, ctx, end, err := q.openStream(frame.Stderr)
 	if err != nil {
-		return err
+		return q.notOpened(err)
 	}
-	client.touch = func() {}
-	defer func() { _ = client.Close() }()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(q.r.Context()))
-	defer cancel()
-	stop := context.AfterFunc(q.s.under.streams, func() { cancel(); _ = client.Close() })
-	defer stop()
-	begin, err := json.Marshal(frame.StartedInfo{})
-	if err != nil {
-		return err
-	}
-	if _, err := client.Write(frame.Append(nil, frame.Started, begin)); err != nil {
-		q.failure = err
-		return nil
-	}
-	to := &frames{client: client, kind: frame.Stderr}
+	defer end()
 	body, feed := io.Pipe()
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
-		err := receive(to, client, feed)
+		err := receive(to, to.client, feed)
 		feed.CloseWithError(err)
-		cancel() // nobody waits any more for what it comes to
+		end() // nobody waits any more for what it comes to
 	}()
 	last, err := work(ctx, body, to)
 	status := frame.ExitStatus{}
@@ -56,9 +40,49 @@ func (q *request) upload(work func(ctx context.Context, in io.Reader, out io.Wri
 	}
 	_ = body.Close()
 	q.failure = to.finish(last, status)
-	_ = client.Close()
+	end()
 	<-fed
 	return nil
+}
+
+// openStream makes the connection a stream, on which what is written to it is of that
+// type. The context ends with the server; end ends it and the stream, and may be
+// called more than once.
+func (q *request) openStream(kind frame.Type) (_ *frames, _ context.Context, end func(), err error) {
+	if q.s.under.streams.Err() != nil {
+		return nil, nil, nil, errShutdown
+	}
+	client, err := q.upgrade()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	client.touch = func() {}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(q.r.Context()))
+	over := func() {
+		cancel()
+		_ = client.Close()
+	}
+	stop := context.AfterFunc(q.s.under.streams, over)
+	to := &frames{client: client, kind: kind}
+	begin, err := json.Marshal(frame.StartedInfo{})
+	if err == nil {
+		err = to.send(frame.Append(nil, frame.Started, begin))
+	}
+	if err != nil {
+		stop()
+		over()
+		return nil, nil, nil, err
+	}
+	return to, ctx, func() { stop(); over() }, nil
+}
+
+// notOpened is what an error of openStream is answered with, if it still can be.
+func (q *request) notOpened(err error) error {
+	if q.answered == http.StatusSwitchingProtocols {
+		q.failure = err
+		return nil
+	}
+	return err
 }
 
 // receive passes the stdin of a stream to w until its end, and reads on for as long as

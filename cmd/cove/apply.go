@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"cove/runtime/api"
 	"cove/runtime/change"
@@ -37,7 +35,7 @@ links that lead out of the directory are asked for.`,
 			if force && len(args) == 1 {
 				return usagef("--force needs the paths that are to be written over")
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			return a.apply(ctx, args[0], args[1:], force, yes)
 		},

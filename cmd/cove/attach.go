@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -29,7 +28,7 @@ runs that; --session with another name is a shell beside it.`,
 			if !isTerminal(a.stdin) || !isTerminal(a.stdout) {
 				return usagef("needs a terminal on standard input and output (without one: cove exec)")
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+			ctx, stop := interruptible(cmd.Context(), unix.SIGQUIT)
 			defer stop()
 			client, err := a.client(ctx)
 			if err != nil {

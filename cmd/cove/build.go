@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"cove/config"
 	"cove/runtime/api"
@@ -101,7 +99,7 @@ func (a *app) buildSnapshot(ctx context.Context, flags buildFlags, dir string) e
 	if req.Auth, err = buildAuth(text, args, flags.target); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, stop := interruptible(ctx)
 	defer stop()
 	client, err := a.client(ctx)
 	if err != nil {
@@ -251,7 +249,7 @@ func (a *app) rebuildCommand() *cobra.Command {
 		Args:              exactly(1, "the sandbox of a build that failed"),
 		ValidArgsFunction: a.sandboxNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			client, err := a.client(ctx)
 			if err != nil {

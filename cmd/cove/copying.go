@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -48,7 +47,7 @@ func (a *app) copyFiles(ctx context.Context, src, dst endpoint, flags copyFlags)
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, stop := interruptible(ctx)
 	defer stop()
 	c := &copying{a: a, client: client, flags: flags, src: src, dst: dst}
 	clearLine := func() {}

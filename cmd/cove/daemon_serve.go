@@ -92,8 +92,13 @@ func (a *app) serve(ctx context.Context, state, run string, told daemonFlags) er
 	if err := runner.Adopt(); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, stop := interruptible(ctx)
 	defer stop()
+	// Caught, even one that is ignored here is the default for what is started: a
+	// program inside could not trap it otherwise (POSIX, trap).
+	dropped := make(chan os.Signal, 1)
+	signal.Notify(dropped, unix.SIGHUP, unix.SIGINT)
+	defer signal.Stop(dropped)
 	err = runDaemon(ctx, dirs, told)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"os/signal"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
 func (a *app) discardCommand() *cobra.Command {
@@ -24,7 +22,7 @@ one loses its copies.`,
 			if all == (len(args) > 1) {
 				return usagef("takes the paths to take back, or --all")
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			return a.discard(ctx, args[0], args[1:])
 		},

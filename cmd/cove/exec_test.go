@@ -151,6 +151,36 @@ func TestExecPassesSignalsOn(t *testing.T) {
 	}
 }
 
+// nohup(1) has a program go on when the terminal goes: what cove runs goes on too.
+func TestExecUnderNohup(t *testing.T) {
+	s := newStandIn(t)
+	s.execHere()
+	cmd := s.command("exec", "a", "--", "sh", "-c",
+		"trap 'echo hup' HUP; trap 'echo got; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
+	cmd.Args = append([]string{"bash", "-c", `trap "" HUP; exec -a cove "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = "/bin/bash"
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(stdout)
+	if line, err := lines.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rest, err := io.ReadAll(lines)
+	if status := exitStatus(t, cmd.Wait()); status != 5 || string(rest) != "got\n" || err != nil {
+		t.Errorf("status %d, %q, %v", status, rest, err)
+	}
+}
+
 // Nobody reads the output: the program is told as a pipe would tell it.
 func TestExecClosedPipe(t *testing.T) {
 	s := newStandIn(t)

@@ -45,7 +45,8 @@ func explain(err error, name string) error {
 		return hint(err, "make room, or remove what you do not need: cove ls, cove rm")
 	case api.CodeInternal:
 		return hint(err, "the daemon's log says more")
-	case api.CodeInvalid, api.CodeUnsupported, api.CodeCanceled, api.CodeSetup, api.CodeUnavailable:
+	case api.CodeInvalid, api.CodeUnsupported, api.CodeCanceled, api.CodeSetup, api.CodeUnavailable,
+		api.CodeImage, api.CodeBuild, api.CodeArchive:
 	}
 	return err
 }

@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"cove/runtime/api"
 	"cove/tui/text"
@@ -35,7 +33,7 @@ func (a *app) imagePullCommand() *cobra.Command {
 		Args:              exactly(1, "the reference of an image, such as docker.io/library/debian:12"),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			auth, err := registryAuth(args[0])
 			if err != nil {
@@ -116,7 +114,7 @@ func (a *app) imageImportCommand() *cobra.Command {
 			return nil, cobra.ShellCompDirectiveDefault
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			img, err := a.importImage(ctx, args[0], ref)
 			return a.tellImage(ctx, img, err, asJSON)
@@ -144,7 +142,7 @@ func (a *app) imageExportCommand() *cobra.Command {
 			if file == "-" && isTerminal(a.stdout) {
 				return usagef("-o - writes to standard output, which is a terminal")
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			client, err := a.client(ctx)
 			if err != nil {

@@ -463,7 +463,7 @@ func TestHostileImages(t *testing.T) {
 		text := fmt.Sprintf("%0100000d", i)
 		l := static.NewLayer(layerOf(t, file{tar.Header{Name: "f"}, text}), types.DockerUncompressedLayer)
 		ref := fmt.Sprintf("damaged:%d", i)
-		h.push(ref, imageOf(t, nil, v1.Layer(l)))
+		h.push(ref, imageOf(t, nil, l))
 		digest, err := l.Digest()
 		if err != nil {
 			t.Fatal(err)

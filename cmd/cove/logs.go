@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"os/signal"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"cove/runtime/api"
 	"cove/runtime/lifecycle"
@@ -62,7 +60,7 @@ func (a *app) logs(ctx context.Context, name string, flags logFlags) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, stop := interruptible(ctx)
 	defer stop()
 	d, err := client.Get(ctx, name)
 	if err != nil {

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"cove/config"
 	"cove/runtime/api"
@@ -28,7 +26,7 @@ func (a *app) export(ctx context.Context, names []string, full bool, file string
 	case file == "-" && isTerminal(a.stdout):
 		return usagef("-o - writes to standard output, which is a terminal")
 	}
-	ctx, done := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, done := interruptible(ctx)
 	defer done()
 	client, err := a.client(ctx)
 	if err != nil {
@@ -107,7 +105,7 @@ func (a *app) importCommand() *cobra.Command {
 				defer closeQuietly(f)
 				from = f
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			client, err := a.client(ctx)
 			if err != nil {

@@ -39,7 +39,7 @@ type forwarder struct {
 
 func newForwarder() *forwarder {
 	f := &forwarder{ch: make(chan os.Signal, 16), pipe: make(chan os.Signal, 1), done: make(chan struct{})}
-	signal.Notify(f.ch, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	signal.Notify(f.ch, heeded(unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)...)
 	// Caught, a write to a closed pipe is an error and not our end: there is
 	// a program to tell, and perhaps a sandbox to delete.
 	signal.Notify(f.pipe, unix.SIGPIPE)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -62,7 +61,7 @@ func (a *app) run(ctx context.Context, flags *specFlags, how *execFlags, argv []
 	if err != nil {
 		return err
 	}
-	making, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	making, stop := interruptible(ctx)
 	defer stop()
 	remove := flags.switched("rm")
 	made, err := a.create(making, flags.name, spec)
@@ -127,7 +126,7 @@ func (a *app) runSession(ctx context.Context, flags *specFlags) error {
 	if err := commandThere(spec, flags); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	ctx, stop := interruptible(ctx, unix.SIGQUIT)
 	defer stop()
 	made, err := a.create(ctx, flags.name, spec)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -24,6 +25,10 @@ import (
 // TestMain makes this test binary stand in for cove: a script that calls cove
 // runs the code under test, with the race detector when that is on.
 func TestMain(m *testing.M) {
+	// Run by nohup(1), what the tests start would ignore it too.
+	if filepath.Base(os.Args[0]) != "cove" && signal.Ignored(unix.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), unix.SIGHUP)
+	}
 	if err := leaveNetwork(); err != nil {
 		fmt.Fprintln(os.Stderr, "a network namespace for the tests:", err)
 		os.Exit(1)

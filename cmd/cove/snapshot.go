@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/signal"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"cove/config"
 	"cove/runtime/api"
@@ -197,7 +195,7 @@ func (a *app) forkCommand() *cobra.Command {
 				}
 				r.Name = args[1]
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			f, err := a.fork(ctx, args[0], r)
 			if err != nil {

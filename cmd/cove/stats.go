@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/signal"
 	"slices"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"cove/runtime/api"
 )
@@ -35,7 +33,7 @@ func (a *app) statsCommand() *cobra.Command {
 			if cmd.Flags().Changed("since") && (follow || once) {
 				return usagef("--since tells of the past: --follow and --no-stream do not go with it")
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			if cmd.Flags().Changed("since") {
 				span, err := sinceSpan(since)

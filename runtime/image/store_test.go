@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
@@ -44,7 +43,7 @@ func TestImportOfWhatIsHostile(t *testing.T) {
 	}
 	var saved bytes.Buffer
 	tag, _ := name.NewTag("a:b")
-	if err := tarball.Write(tag, v1.Image(img), &saved); err != nil {
+	if err := tarball.Write(tag, img, &saved); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.Import(context.Background(), 0, ImportRequest{Tar: &saved}); !errors.Is(err, ErrHostile) {

@@ -40,7 +40,8 @@ func TestTimeout(t *testing.T) {
 		"hangs and heeds no SIGTERM": `trap "" TERM HUP INT; echo $$ >%[1]s; while :; do sleep 1; done`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+			// Not in parallel: a program that is written while another test forks cannot
+			// be executed (ETXTBSY).
 			pidFile := filepath.Join(t.TempDir(), "pid")
 			r := fake(t, fmt.Sprintf(script, pidFile))
 			r.Timeout = time.Second

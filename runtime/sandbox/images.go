@@ -267,7 +267,7 @@ func (m *Manager) deletedLayers(use func([]string)) error {
 // ExportImage writes an image, or, as "snapshot:NAME", a snapshot to w as a tar of an
 // OCI image layout. Errors: *[ImageError], *[ConflictError].
 func (m *Manager) ExportImage(ctx context.Context, c Caller, ref string, w io.Writer) error {
-	r := image.ExportRequest{}
+	var r image.ExportRequest
 	if name, ok := config.SnapshotName(ref); ok {
 		snap, err := m.snapshots.find(c, name)
 		if err != nil {

@@ -343,7 +343,6 @@ func (m *Manager) release(b *box, base uint32) {
 	_ = g.Wait()
 	warn("cgroup", m.opt.Cgroups.Remove(ctx, b.id))
 	m.leave(b.id)
-	m.letGoVolumes(b)
 	for _, name := range []string{socketFile, runningFile, onlineFile} {
 		if err := os.Remove(filepath.Join(m.runDir(b.id), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			warn(name, err)
@@ -367,4 +366,6 @@ func (m *Manager) release(b *box, base uint32) {
 	}
 	b.proc, b.watch, b.run, b.frozen, b.held, b.ending, b.evicted = nil, nil, nil, false, "", false, false
 	b.mu.Unlock()
+	// Only now: of two that end at once, the later one finds nobody else.
+	m.letGoVolumes(b)
 }

@@ -220,8 +220,9 @@ func (b *box) uses(v volume.Volume) bool {
 	switch b.op.op {
 	case lifecycle.OpCreate, lifecycle.OpStart, lifecycle.OpRestart, lifecycle.OpRebuild, lifecycle.OpVolume:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // AttachVolume gives a sandbox a volume of its owner's, which is made where there is

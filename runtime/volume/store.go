@@ -329,7 +329,7 @@ func (s *Store) tree(ctx context.Context, v Volume, r Request) (_ *mount.Tree, e
 	if err != nil {
 		return nil, err
 	}
-	defer id.Close()
+	defer func() { _ = id.Close() }()
 	t, err := mount.CloneOpened(data, r.ReadOnly)
 	if err != nil {
 		return nil, err

@@ -92,7 +92,7 @@ func (a *app) create(ctx context.Context, name string, spec config.Spec) (api.Sa
 	}
 	// Before it is said that a second one counts.
 	again := make(chan os.Signal, 1)
-	signal.Notify(again, heeded(unix.SIGINT, unix.SIGTERM)...)
+	signal.Notify(again, unix.SIGINT, unix.SIGTERM)
 	defer signal.Stop(again)
 	a.warn("interrupted: waiting for the daemon to give up what it began (once more: do not wait)")
 	// A delete cancels what is under way. That there is nothing to delete yet

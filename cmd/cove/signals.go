@@ -14,15 +14,15 @@ func interruptible(ctx context.Context, more ...unix.Signal) (context.Context, c
 	return signal.NotifyContext(ctx, heeded(append([]unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}, more...)...)...)
 }
 
-// heeded leaves out what the process was started to ignore, as by nohup(1): to catch a
-// signal would undo that. As in Go's own runtime this is for SIGHUP and SIGINT alone.
+// heeded leaves out SIGHUP where the process was started to ignore it, as by nohup(1): to
+// catch it would undo that. SIGINT, which a shell has its background jobs ignore, is
+// heeded: who sends it to one of them means it.
 func heeded(all ...unix.Signal) []os.Signal {
 	var heed []os.Signal
 	for _, s := range all {
-		if (s == unix.SIGHUP || s == unix.SIGINT) && signal.Ignored(s) {
-			continue
+		if s != unix.SIGHUP || !signal.Ignored(s) {
+			heed = append(heed, s)
 		}
-		heed = append(heed, s)
 	}
 	return heed
 }

@@ -145,7 +145,7 @@ func (a *app) agree(name string, plans []*plan, whole, force, yes bool) error {
 		}
 	}
 	if conflicts > 0 {
-		return &exitError{statusFailed, hint(fmt.Errorf("%s: %w: %d conflicts", name, errRefused, conflicts),
+		return &exitError{statusFailed, hint(fmt.Errorf("%s: %w: conflicts: %d", name, errRefused, conflicts),
 			"look at them with cove diff %[1]s PATH; to write over yours: cove apply %[1]s --force PATH; to take theirs back: cove discard %[1]s PATH", name)}
 	}
 	if yes {
@@ -166,7 +166,7 @@ func (a *app) agree(name string, plans []*plan, whole, force, yes bool) error {
 		return nil
 	}
 	if !isTerminal(a.stdin) {
-		return &exitError{statusFailed, hint(fmt.Errorf("%s: %w: %d changes are to be looked at first", name, errRefused, flagged), "then: cove apply %s --yes", name)}
+		return &exitError{statusFailed, hint(fmt.Errorf("%s: %w: to be looked at first: %d", name, errRefused, flagged), "then: cove apply %s --yes", name)}
 	}
 	if err := a.printf("Apply these with the rest? [y/N] "); err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 
 	"golang.org/x/sys/unix"
 
@@ -94,11 +93,6 @@ func (a *app) serve(ctx context.Context, state, run string, told daemonFlags) er
 	}
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	// Caught, even one that is ignored here is the default for what is started: a
-	// program inside could not trap it otherwise (POSIX, trap).
-	dropped := make(chan os.Signal, 1)
-	signal.Notify(dropped, unix.SIGHUP)
-	defer signal.Stop(dropped)
 	err = runDaemon(ctx, dirs, told)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil

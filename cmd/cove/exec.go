@@ -204,7 +204,7 @@ func (a *app) runStream(
 const insistence = 2 * time.Second
 
 // hangupGrace is what a program gets to end by itself when the terminal goes.
-const hangupGrace = 10 * time.Second
+const hangupGrace = 2 * time.Second
 
 // enough is how many signals of one number, one after the other, end the waiting for the program; 0
 // is never.

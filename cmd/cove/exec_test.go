@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,26 +128,8 @@ func TestExecPassesSignalsOn(t *testing.T) {
 		t.Run(sig.String(), func(t *testing.T) {
 			s := newStandIn(t)
 			s.execHere()
-			cmd := s.command("exec", "a", "--", "sh", "-c",
-				"trap 'echo got; exit 5' TERM INT HUP QUIT; echo ready; while :; do sleep 0.05; done")
-			stdout, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			lines := bufio.NewReader(stdout)
-			if line, err := lines.ReadString('\n'); line != "ready\n" {
-				t.Fatalf("%q, %v", line, err)
-			}
-			if err := cmd.Process.Signal(sig); err != nil {
-				t.Fatal(err)
-			}
-			rest, err := io.ReadAll(lines)
-			if status := exitStatus(t, cmd.Wait()); status != 5 || string(rest) != "got\n" || err != nil {
-				t.Errorf("status %d, %q, %v", status, rest, err)
-			}
+			signaled(t, s.command("exec", "a", "--", "sh", "-c",
+				"trap 'echo got; exit 5' TERM INT HUP QUIT; echo ready; while :; do sleep 0.05; done"), sig)
 		})
 	}
 }
@@ -159,6 +142,13 @@ func TestExecUnderNohup(t *testing.T) {
 		"trap 'echo hup' HUP; trap 'echo got; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
 	cmd.Args = append([]string{"bash", "-c", `trap "" HUP; exec -a cove "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = "/bin/bash"
+	signaled(t, cmd, syscall.SIGHUP, syscall.SIGTERM)
+}
+
+// signaled sends signals to a command once it has said that it is ready: of the
+// program inside, "got" and status 5 are all that comes then.
+func signaled(t *testing.T, cmd *exec.Cmd, signals ...syscall.Signal) {
+	t.Helper()
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +160,7 @@ func TestExecUnderNohup(t *testing.T) {
 	if line, err := lines.ReadString('\n'); line != "ready\n" {
 		t.Fatalf("%q, %v", line, err)
 	}
-	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
+	for _, sig := range signals {
 		if err := cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
 		}

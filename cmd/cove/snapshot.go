@@ -71,7 +71,7 @@ func (a *app) snapshotCreateCommand() *cobra.Command {
 // tellStill tells a person what keeping the state of a sandbox that runs took.
 func (a *app) tellStill(frozen float64, copied int64) {
 	if (frozen > 0 || copied > 0) && isTerminal(a.stderr) {
-		a.warn("it stood still for %v; %s were copied", time.Duration(frozen*float64(time.Second)).Round(100*time.Microsecond), text.Bytes(copied))
+		a.warn("it stood still for %v; bytes copied: %s", time.Duration(frozen*float64(time.Second)).Round(100*time.Microsecond), text.Bytes(copied))
 	}
 }
 

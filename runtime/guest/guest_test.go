@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -312,6 +314,95 @@ func TestRelay(t *testing.T) {
 		})
 	}
 }
+
+// goneClient takes nothing any more. What it wrote before that is read later, by an end
+// that lies open until then.
+type goneClient struct {
+	left   []byte
+	refuse chan struct{} // closed at the first write that fails
+	closed chan struct{}
+	once   [2]sync.Once
+}
+
+func (c *goneClient) Read(p []byte) (int, error) {
+	<-c.refuse
+	select {
+	case <-c.closed:
+		return 0, net.ErrClosed
+	case <-time.After(20 * time.Millisecond): // it is not closed at once
+	}
+	if len(c.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, c.left)
+	c.left = c.left[n:]
+	return n, nil
+}
+
+func (c *goneClient) Write([]byte) (int, error) {
+	c.once[0].Do(func() { close(c.refuse) })
+	return 0, syscall.EPIPE
+}
+
+func (c *goneClient) Close() error {
+	c.once[1].Do(func() { close(c.closed) })
+	return nil
+}
+
+// What somebody types right before the key that detaches is not lost because output
+// comes for a terminal that is gone.
+func TestRelayLastWords(t *testing.T) {
+	got := make(chan string, 1)
+	c := fake(t, func(c net.Conn, r *frame.Reader) {
+		hello(c, r)
+		say(c, frame.Started, frame.StartedInfo{})
+		_, p, _ := r.Next()
+		got <- string(p)
+	})
+	s, err := c.Open(context10(t), Request{Kind: Attach})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &goneClient{left: frame.Append(nil, frame.Stdin, []byte("typed")), refuse: make(chan struct{}), closed: make(chan struct{})}
+	if _, err := Relay(context10(t), client, s, nil); !errors.Is(err, ErrClient) {
+		t.Errorf("got %v", err)
+	}
+	if p := <-got; p != "typed" {
+		t.Errorf("the guest got %q", p)
+	}
+}
+
+// One that takes nothing and does not go away is not waited for.
+func TestRelayOfClientThatStays(t *testing.T) {
+	c := fake(t, func(c net.Conn, r *frame.Reader) {
+		hello(c, r)
+		say(c, frame.Started, frame.StartedInfo{})
+		_, _, _ = r.Next()
+	})
+	s, err := c.Open(context10(t), Request{Kind: Attach})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := net.Pipe()
+	defer a.Close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := Relay(context10(t), deaf{b}, s, nil)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if !errors.Is(err, ErrClient) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(5 * lastWordsTimeout):
+		t.Error("it is waited for")
+	}
+}
+
+type deaf struct{ io.ReadWriteCloser }
+
+func (deaf) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
 func TestRelayContext(t *testing.T) {
 	c := fake(t, func(c net.Conn, r *frame.Reader) {

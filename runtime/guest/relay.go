@@ -41,6 +41,9 @@ func Relay(ctx context.Context, client io.ReadWriteCloser, s *Stream, finish fun
 		_ = s.Close()
 	}()
 	status, err := r.toClient()
+	if errors.Is(err, ErrClient) {
+		r.lastWords()
+	}
 	_ = s.Close()
 	_ = client.Close()
 	<-done
@@ -52,6 +55,9 @@ func Relay(ctx context.Context, client io.ReadWriteCloser, s *Stream, finish fun
 
 // guestWriteTimeout is how long PID 1 may take to read one frame.
 const guestWriteTimeout = 10 * time.Second
+
+// lastWordsTimeout is how long a client that takes no more may go on sending.
+const lastWordsTimeout = time.Second
 
 type relay struct {
 	client io.ReadWriteCloser
@@ -78,6 +84,18 @@ func (r *relay) toGuest() error {
 		_ = r.s.f.SetWriteDeadline(time.Now().Add(guestWriteTimeout))
 		if _, err := r.s.f.Write(in.Raw()); err != nil {
 			return r.drain(in)
+		}
+	}
+}
+
+// lastWords lets toGuest come to the end of the client's stream, which ends PID 1's:
+// what a client that is gone wrote before it went still lies in the socket.
+func (r *relay) lastWords() {
+	late := time.AfterFunc(lastWordsTimeout, func() { _ = r.client.Close() })
+	defer late.Stop()
+	for {
+		if _, _, err := r.s.r.Next(); err != nil {
+			return
 		}
 	}
 }

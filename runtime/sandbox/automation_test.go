@@ -597,6 +597,42 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 }
 
+// The daemon was killed while it ended a sandbox that nobody had been told of, whose
+// PID 1 ends when the next one has just found it: that is no stop of its own, beside
+// what takes the sandbox away.
+func TestEndsWhenFound(t *testing.T) {
+	c := newTimed(t)
+	c.dies("created")
+	if err := c.do(func(ctx context.Context) error {
+		_, err := c.m.Create(ctx, everybody, CreateRequest{Name: "a", Spec: testSpec()})
+		return err
+	}); !errors.Is(err, errDied) {
+		t.Fatal(err)
+	}
+	c.abandon()
+	stopping := make(chan struct{})
+	c.onStage = func(name string) {
+		if name == "ended" {
+			close(stopping)
+		}
+	}
+	c.asked = func(id string) {
+		c.end(id)
+		select {
+		case <-stopping:
+			t.Error("its end is taken for a stop")
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	c.open()
+	c.rest()
+	c.expectState("a", lifecycle.Destroyed, "")
+	c.leakless()
+	if c.asked != nil {
+		t.Error("it was not found to run")
+	}
+}
+
 // What is under way is waited for.
 func TestOperationAtTheDeadline(t *testing.T) {
 	c := newTimed(t)

@@ -57,6 +57,9 @@ type machine struct {
 	stuck bool
 	// archiving, where it is set, is called while an archive is made.
 	archiving func(context.Context)
+	// asked, where it is set, is called when it is next asked how often the kernel
+	// has killed for memory.
+	asked func(id string)
 	// layers is the store, of the daemon that lives now.
 	layers *rootfs.Layers
 	// boom fails the named driver call.
@@ -277,7 +280,17 @@ func (m *machine) Warnings(config.Resources) []string                          {
 func (m *machine) SetIO(string, cgroup.Device, config.Size, config.Size) error { return m.fails("io") }
 func (m *machine) LiftIO(string) error                                         { return nil }
 
-func (m *machine) OOMKills(string) (uint64, error)         { return 0, nil }
+func (m *machine) OOMKills(id string) (uint64, error) {
+	m.mu.Lock()
+	asked := m.asked
+	m.asked = nil
+	m.mu.Unlock()
+	if asked != nil {
+		asked(id)
+	}
+	return 0, nil
+}
+
 func (m *machine) Kill(_ context.Context, id string) error { m.end(id); return nil }
 
 func (m *machine) Thaw(_ context.Context, id string) error { return m.freezer(id, false) }

@@ -112,7 +112,7 @@ func (m *Manager) launchAs(o *operation, rec record, secrets map[string]string, 
 		return fmt.Errorf("watch PID 1: %w", err)
 	}
 	run.Pid, run.StartTime = pid, proc.StartTime()
-	m.observe(b, proc)
+	m.observe(b, proc)()
 	if err := errors.Join(
 		m.opt.Leases.Own(run.UIDBase, run.Pid, run.StartTime),
 		writeRunning(m.runDir(b.id), run),

@@ -215,7 +215,9 @@ func (m *Manager) index(all []*found) {
 func (m *Manager) settle(f *found) {
 	b := f.b
 	if f.live {
-		m.observe(b, b.proc)
+		// Only when what a killed daemon left to do has the sandbox: of one that was
+		// just being ended, its end is no news.
+		defer m.observe(b, b.proc)()
 		b.mu.Lock()
 		b.run = f.run
 		b.mu.Unlock()

@@ -11,27 +11,31 @@ import (
 	"cove/runtime/runner"
 )
 
-// observe begins to wait for the end of PID 1. A death that no operation
-// brought about becomes the sandbox's reason.
-func (m *Manager) observe(b *box, proc *runner.Process) {
+// observe gives the sandbox the process that is its PID 1, and what it returns begins
+// to wait for its end. A death that no operation brought about becomes the sandbox's
+// reason.
+func (m *Manager) observe(b *box, proc *runner.Process) (begin func()) {
 	// Not the Manager's context: what ends at Close must still be seen to end.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(m.ctx))
 	w := &watch{cancel: cancel, exited: make(chan struct{})}
 	b.mu.Lock()
 	b.proc, b.watch = proc, w
 	b.mu.Unlock()
-	m.wg.Go(func() {
-		exit, err := proc.Wait(ctx)
-		if err != nil {
-			return // no longer observed: nothing has ended
-		}
-		w.exit = exit
-		if err := proc.Reap(); err != nil {
-			m.log.Warn("what is left of PID 1", "sandbox", b.id, "error", err)
-		}
-		close(w.exited)
-		m.died(b, w)
-	})
+	return func() { m.wg.Go(func() { m.await(ctx, b, proc, w) }) }
+}
+
+// await waits for the end of PID 1, or until it is no longer observed.
+func (m *Manager) await(ctx context.Context, b *box, proc *runner.Process, w *watch) {
+	exit, err := proc.Wait(ctx)
+	if err != nil {
+		return // no longer observed: nothing has ended
+	}
+	w.exit = exit
+	if err := proc.Reap(); err != nil {
+		m.log.Warn("what is left of PID 1", "sandbox", b.id, "error", err)
+	}
+	close(w.exited)
+	m.died(b, w)
 }
 
 // died handles the end of PID 1. An operation under way meets it by itself.

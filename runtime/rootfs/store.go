@@ -39,6 +39,9 @@ type Layers struct {
 	// that it uses them, for writing by choosing the unused.
 	use sync.RWMutex
 
+	// removing has room for the one who removes.
+	removing chan struct{}
+
 	mu     sync.Mutex
 	pinned map[string]int
 	making map[string]*making
@@ -55,25 +58,29 @@ type making struct {
 func OpenLayers(ctx context.Context, stateDir, runDir string) (*Layers, error) {
 	l := &Layers{
 		dir: filepath.Join(stateDir, layersName), refDir: filepath.Join(runDir, refsName),
-		pinned: map[string]int{}, making: map[string]*making{},
+		removing: make(chan struct{}, 1), pinned: map[string]int{}, making: map[string]*making{},
 	}
 	for _, d := range []string{l.dir, l.refDir} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("open the layers: %w", err)
 		}
 	}
-	entries, err := os.ReadDir(l.dir)
-	if err != nil {
+	if err := errors.Join(l.clear(ctx, makingPrefix), l.clear(ctx, gonePrefix)); err != nil {
 		return nil, fmt.Errorf("open the layers: %w", err)
 	}
+	return l, nil
+}
+
+// clear removes what has names with the prefix.
+func (l *Layers) clear(ctx context.Context, prefix string) error {
+	entries, err := os.ReadDir(l.dir)
+	errs := []error{err}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), makingPrefix) || strings.HasPrefix(e.Name(), gonePrefix) {
-			if err := Remove(ctx, filepath.Join(l.dir, e.Name())); err != nil {
-				return nil, fmt.Errorf("clear the layers: %w", err)
-			}
+		if strings.HasPrefix(e.Name(), prefix) {
+			errs = append(errs, Remove(ctx, filepath.Join(l.dir, e.Name())))
 		}
 	}
-	return l, nil
+	return errors.Join(errs...)
 }
 
 // Has tells whether the store has a layer.
@@ -289,32 +296,36 @@ func (l *Layers) Lacks(b Base) []string {
 // Collect removes the layers that used does not name, that nobody has pinned and
 // that no root is mounted of. used is asked once, when no root is being mounted
 // and nothing is being pinned: what was recorded before a pin was released is in
-// its answer. It may not call the store.
+// its answer. It may not call the store. What another Collect removes, or was removing
+// when its context ended, is gone too when it returns without an error.
 func (l *Layers) Collect(ctx context.Context, used func() (map[string]bool, error)) error {
-	gone, err := l.retire(used)
-	errs := []error{err}
-	for _, path := range gone {
-		errs = append(errs, Remove(ctx, path))
+	select {
+	case l.removing <- struct{}{}:
+		defer func() { <-l.removing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	return errors.Join(errs...)
+	// What was left first: a layer that was made anew gets the same name when it goes.
+	left := l.clear(ctx, gonePrefix)
+	return errors.Join(left, l.retire(used), l.clear(ctx, gonePrefix))
 }
 
 // retire renames what is not used, so that nothing half removed is ever taken for
 // a layer.
-func (l *Layers) retire(used func() (map[string]bool, error)) (gone []string, err error) {
+func (l *Layers) retire(used func() (map[string]bool, error)) error {
 	l.use.Lock()
 	defer l.use.Unlock()
 	keep, err := used()
 	if err != nil {
-		return nil, fmt.Errorf("find unused layers: %w", err)
+		return fmt.Errorf("find unused layers: %w", err)
 	}
 	mounted, err := referred(l.refDir)
 	if err != nil {
-		return nil, fmt.Errorf("find unused layers: %w", err)
+		return fmt.Errorf("find unused layers: %w", err)
 	}
 	entries, err := os.ReadDir(l.dir)
 	if err != nil {
-		return nil, fmt.Errorf("find unused layers: %w", err)
+		return fmt.Errorf("find unused layers: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -323,11 +334,9 @@ func (l *Layers) retire(used func() (map[string]bool, error)) (gone []string, er
 		if validLayer(name) != nil || keep[name] || mounted[name] || l.pinned[name] > 0 || l.making[name] != nil || !e.IsDir() {
 			continue
 		}
-		path := filepath.Join(l.dir, gonePrefix+name)
-		if err := os.Rename(filepath.Join(l.dir, name), path); err != nil {
-			return gone, fmt.Errorf("remove layer: %w", err)
+		if err := os.Rename(filepath.Join(l.dir, name), filepath.Join(l.dir, gonePrefix+name)); err != nil {
+			return fmt.Errorf("remove layer: %w", err)
 		}
-		gone = append(gone, path)
 	}
-	return gone, nil
+	return nil
 }

@@ -155,6 +155,40 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// One whose caller gave up leaves nothing that stays, nor stands in the way of a layer
+// of the same name; and who comes meanwhile waits.
+func TestCollectIsCutOff(t *testing.T) {
+	l, state, _ := newLayers(t)
+	nothing := func() (map[string]bool, error) { return nil, nil }
+	put := func() {
+		release, err := l.Make(t.Context(), "a", fill("f", "a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+	}
+	put()
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := l.Collect(ctx, func() (map[string]bool, error) { cancel(); return nil, nil }); !errors.Is(err, context.Canceled) || l.Has("a") {
+		t.Fatalf("cut off: %v, it is there: %v", err, l.Has("a"))
+	}
+	if _, err := os.Stat(filepath.Join(state, layersName, gonePrefix+"a")); err != nil {
+		t.Fatalf("it was not cut off: %v", err)
+	}
+	put()
+	l.removing <- struct{}{}
+	if err := l.Collect(ctx, nothing); !errors.Is(err, context.Canceled) {
+		t.Errorf("it does not wait: %v", err)
+	}
+	<-l.removing
+	if err := l.Collect(t.Context(), nothing); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(filepath.Join(state, layersName)); err != nil || len(entries) != 0 {
+		t.Errorf("left are %v, %v", entries, err)
+	}
+}
+
 // changes are what an upper may hold.
 func changes(t *testing.T, top string) {
 	t.Helper()
